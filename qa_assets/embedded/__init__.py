@@ -1,0 +1,1 @@
+"""What the quickstart brings along: Java, jars, the Kafka broker, the generated data set."""

@@ -1,0 +1,50 @@
+"""The hyperparameters of one fine-tuning, typed and validated. Everything else is an argument."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingConfig(BaseModel):
+    """Hyperparameters of one trial.
+
+    Lengths are in tokens, batches in questions, steps in optimiser steps.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: float = Field(
+        3e-4, gt=0, lt=1, description="Peak learning rate of AdamW."
+    )
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="Shape of the learning rate after the warm-up."
+    )
+    warmup_steps: int = Field(50, ge=0)
+    epochs: float = Field(1.0, gt=0, description="Passes over the training questions.")
+    max_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="Stop early, with the schedule fitted to it, after this many minutes.",
+    )
+    batch_size: int = Field(24, ge=1, description="Questions per optimiser step.")
+    weight_decay: float = Field(0.0, ge=0)
+    adam_beta2: float = Field(0.999, gt=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="auto: bf16 autocast where the hardware has it and the model gains by it.",
+    )
+    max_source_tokens: int = Field(
+        512, ge=16, description="Longer sources are cut at the end."
+    )
+    max_target_tokens: int = Field(32, ge=2)
+    eval_questions: int = Field(
+        500,
+        ge=1,
+        description="Valid questions decoded at each evaluation during training.",
+    )
+    evaluations: int = Field(
+        2, ge=1, description="Evaluations (and checkpoints) over a training."
+    )
+    seed: int = 20
