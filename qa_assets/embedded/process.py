@@ -1,0 +1,54 @@
+"""Child processes that never outlive this one: how the broker and the jar resolver are run."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+# looked up here, since little may be done between fork and exec
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+
+def start(command: Sequence[str | Path], log: Path) -> "subprocess.Popen[bytes]":
+    """Start a process in a session of its own, its output appended to `log`.
+
+    Ctrl-C in the terminal does not reach it, so that whoever started it can stop it in order. On
+    Linux the kernel ends it (SIGTERM) when this process ends, whatever the reason; strictly, when
+    the *thread* ends that called this, which therefore has to stay.
+
+    Raises:
+        OSError: the command cannot be run or the log cannot be written.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509  one system call, nothing that locks
+        )
+
+
+def stop(process: "subprocess.Popen[bytes]", grace_s: float) -> None:
+    """End a process: SIGTERM, and SIGKILL where it is still there after `grace_s` seconds."""
+    process.terminate()
+    try:
+        process.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _end_with(parent: int) -> Callable[[], None]:
+    def ask_kernel() -> None:
+        if _prctl is not None:
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:  # it ended before it was asked for
+                os._exit(1)
+
+    return ask_kernel

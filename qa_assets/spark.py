@@ -1,0 +1,142 @@
+"""How Spark sessions are made and, with their JVM, ended. Nothing else configures Spark."""
+
+import logging
+import os
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qa_assets.embedded.jars import ensure_jars
+from qa_assets.embedded.java import java_home
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from qa_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_LOG_CONFIG = Path(__file__).with_name("spark-log4j2.properties")
+_STOP_GRACE_S = 15.0
+
+
+class SparkError(RuntimeError):
+    """A session could not be made; the message says what to change."""
+
+
+def create_session(app_name: str, settings: "Settings") -> "SparkSession":
+    """Start Spark with the Kafka connector and Spark NLP, on the master of the settings.
+
+    One session a process: it is handed back with `stop_session`, and another may follow.
+
+    Raises:
+        SparkError: a session is there already, or Spark does not start.
+        JarError: the jars are not there and cannot be fetched.
+        JavaError: there is no Java 17.
+    """
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+    from pyspark import SparkConf, SparkContext
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    if SparkContext._active_spark_context is not None:
+        raise SparkError(
+            "a Spark session is there already, and would keep its own settings: stop_session first"
+        )
+    started = time.monotonic()
+    configuration = spark_configuration(app_name, settings)
+    logging.getLogger("py4j").setLevel(logging.WARNING)  # tells of each connection it closes
+    os.environ["JAVA_HOME"] = str(java_home())  # what pyspark starts its JVM with
+    try:
+        conf = SparkConf(loadDefaults=False).setAll(list(configuration.items()))
+        spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    except (PySparkException, Py4JError, OSError) as error:
+        _end_jvm()
+        raise SparkError(
+            f"Spark does not start on {settings.spark.master} with "
+            f"{settings.spark.driver_memory} of memory (QA_ASSETS_SPARK_MASTER, "
+            f"QA_ASSETS_SPARK_DRIVER_MEMORY): {_first_line(error)}"
+        ) from error
+    if settings.spark.master.startswith("local"):
+        # 200 by default, of which all but a few would be empty
+        spark.conf.set("spark.sql.shuffle.partitions", spark.sparkContext.defaultParallelism)
+    logger.info("Spark %s on %s in %.1f s", spark.version, settings.spark.master,
+                time.monotonic() - started)  # fmt: skip
+    return spark
+
+
+def stop_session(spark: "SparkSession") -> None:
+    """Stop the session and its JVM, which would otherwise live as long as this process."""
+    try:
+        spark.stop()
+    finally:
+        _end_jvm()
+
+
+def spark_configuration(app_name: str, settings: "Settings") -> dict[str, str]:
+    """Everything Spark is told.
+
+    Raises:
+        JarError: the jars are not there and cannot be fetched.
+        JavaError: there is no Java 17.
+    """
+    jars = ensure_jars(settings.jars, ("spark",)).spark
+    place = settings.root / "spark"
+    place.mkdir(parents=True, exist_ok=True)
+    configuration = {
+        "spark.app.name": app_name,
+        "spark.master": settings.spark.master,
+        "spark.driver.memory": settings.spark.driver_memory,
+        "spark.driver.extraJavaOptions": f'-Duser.timezone=UTC "-Dlog4j2.configurationFile='
+        f'{_LOG_CONFIG.as_uri()}"',
+        "spark.driver.maxResultSize": "0",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.warehouse.dir": (place / "warehouse").as_uri(),
+        # what Spark NLP asks for
+        "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
+        "spark.kryoserializer.buffer.max": "2000m",
+        "spark.jsl.settings.onnx.intraOpNumThreads": "1",  # Spark's tasks are the parallelism
+    }
+    if settings.spark.master.startswith("local"):
+        configuration |= {
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.local.dir": str(place / "tmp"),
+            # not spark.jars, which copies them all for each session
+            "spark.driver.extraClassPath": str(jars / "*"),
+        }
+    else:
+        configuration["spark.jars"] = ",".join(map(str, sorted(jars.glob("*.jar"))))
+    return configuration
+
+
+def _end_jvm() -> None:
+    """End the JVM that pyspark started and forget it, so that the next session gets its own."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    if gateway is None:
+        return
+    SparkContext._gateway = None
+    SparkContext._jvm = None
+    with suppress(Exception):  # the JVM may be gone, and py4j raises all sorts of things then
+        gateway.shutdown()
+    jvm: subprocess.Popen[bytes] = gateway.proc
+    if jvm.stdin is not None:
+        with suppress(OSError):
+            jvm.stdin.close()  # the end of which makes it exit
+    try:
+        jvm.wait(_STOP_GRACE_S)
+    except subprocess.TimeoutExpired:
+        logger.warning("Spark's JVM (process %d) did not end in %.0f s: killed", jvm.pid,
+                       _STOP_GRACE_S)  # fmt: skip
+        jvm.kill()
+        jvm.wait()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
