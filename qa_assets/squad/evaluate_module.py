@@ -49,13 +49,9 @@ class SquadV2(evaluate.Metric):  # type: ignore[misc]
         gold = {row["id"]: row["answers"]["text"] for row in references}
         unknown = [row["id"] for row in predictions if row["id"] not in gold]
         if unknown:
-            raise ValueError(
-                f"{len(unknown)} predictions without a question, first {unknown[0]!r}"
-            )
+            raise ValueError(f"{len(unknown)} predictions without a question, first {unknown[0]!r}")
         texts = [
-            ""
-            if row["no_answer_probability"] > no_answer_threshold
-            else row["prediction_text"]
+            "" if row["no_answer_probability"] > no_answer_threshold else row["prediction_text"]
             for row in predictions
         ]
         return score(texts, [gold[row["id"]] for row in predictions])

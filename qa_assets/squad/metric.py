@@ -1,4 +1,4 @@
-"""The official SQuAD v2 measures: exact match and F1, each also apart for answerable questions or not.
+"""The official SQuAD v2 measures: exact match and F1, also apart for (un)answerable questions.
 
 Follows the evaluation script published with SQuAD 2.0 (Rajpurkar, Jia and Liang, 2018) to the
 last digit. A prediction of "" abstains. Plain Python: importing it costs nothing.
@@ -50,9 +50,7 @@ def f1_each(prediction: str, references: Sequence[str]) -> float:
     return max(token_f1(prediction, gold) for gold in _gold(references))
 
 
-def score(
-    predictions: Sequence[str], references: Sequence[Sequence[str]]
-) -> dict[str, float]:
+def score(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
     """Score predictions against references, row by row.
 
     Args:
@@ -67,9 +65,7 @@ def score(
         ValueError: lengths differ, or there is nothing to score.
     """
     if len(predictions) != len(references) or not predictions:
-        raise ValueError(
-            f"{len(predictions)} predictions for {len(references)} questions"
-        )
+        raise ValueError(f"{len(predictions)} predictions for {len(references)} questions")
     rows = [
         (exact_each(prediction, gold), f1_each(prediction, gold), bool(gold))
         for prediction, gold in zip(predictions, references, strict=True)

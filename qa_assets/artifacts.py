@@ -1,0 +1,161 @@
+"""Versioned directories: where an asset's files lie, how they are written, how the newest is found.
+
+Layout: `<root>/<asset>/<time>-<data version>/` with a `manifest.json` in each, and the symbolic
+link `<root>/<asset>/latest`. A directory is written beside and renamed into place once it is whole,
+so that what is half-written is never taken for an artefact. Knows nothing of Dagster or of what
+the files hold.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+_MIN_FREE_BYTES = 200 * 1024**2
+
+
+class ArtifactMissingError(LookupError):
+    """There is no artefact of that asset yet."""
+
+
+class DiskFullError(OSError):
+    """There is no room for an artefact."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One finished version of an asset."""
+
+    asset: str
+    path: Path
+    data_version: str
+    info: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+
+@dataclass
+class Draft:
+    """An artefact being written: put files under `path`, facts into `info`."""
+
+    asset: str
+    path: Path
+    info: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    data_version: str | None = None
+    artifact: Artifact | None = None
+
+    def done(self) -> Artifact:
+        """The finished artefact, once the `with` block has ended."""
+        if self.artifact is None:
+            raise RuntimeError(f"{self.asset} is still being written")
+        return self.artifact
+
+
+class ArtifactStore:
+    """The artefacts below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @contextmanager
+    def write(
+        self, asset: str, *inputs: Artifact, min_free_bytes: int = _MIN_FREE_BYTES
+    ) -> Iterator[Draft]:
+        """Write a new version of `asset`, made from `inputs`.
+
+        The data version is the hash of the files unless the block sets `data_version`.
+
+        Raises:
+            DiskFullError: less than `min_free_bytes` are free, or the disk ran full meanwhile.
+        """
+        home = self.root / asset
+        home.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(home).free
+        if free < min_free_bytes:
+            raise DiskFullError(
+                f"{asset}: {free / 1e6:,.0f} MB free under {home}, {min_free_bytes / 1e6:,.0f} MB"
+                " needed: make room, or set QA_ASSETS_HOME to a larger disk"
+            )
+        path = Path(tempfile.mkdtemp(prefix=".draft-", dir=home))
+        path.chmod(0o755)
+        draft = Draft(asset, path, inputs={item.asset: item.data_version for item in inputs})
+        try:
+            yield draft
+            draft.artifact = self._finish(draft)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise DiskFullError(
+                    f"{asset}: the disk is full under {home}: make room, or set QA_ASSETS_HOME to a"
+                    " larger disk; nothing was changed"
+                ) from error
+            raise
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def latest(self, asset: str) -> Artifact:
+        """The newest version of `asset`.
+
+        Raises:
+            ArtifactMissingError: there is none.
+        """
+        link = self.root / asset / "latest"
+        if not (link / MANIFEST).is_file():
+            raise ArtifactMissingError(
+                f"no {asset} under {self.root}: materialise the asset `{asset}` first"
+            )
+        return self._read(link.resolve())
+
+    def find(self, asset: str) -> Artifact | None:
+        """The newest version of `asset`, or None."""
+        try:
+            return self.latest(asset)
+        except ArtifactMissingError:
+            return None
+
+    def _read(self, path: Path) -> Artifact:
+        manifest = json.loads((path / MANIFEST).read_text())
+        return Artifact(
+            manifest["asset"], path, manifest["data_version"], manifest["info"], manifest["inputs"]
+        )
+
+    def _finish(self, draft: Draft) -> Artifact:
+        version = draft.data_version or hash_files(draft.path)
+        now = datetime.now(UTC)
+        manifest = {
+            "asset": draft.asset,
+            "data_version": version,
+            "created": now.isoformat(timespec="seconds"),
+            "inputs": draft.inputs,
+            "info": draft.info,
+        }
+        (draft.path / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        final = draft.path.parent / f"{now:%Y%m%dT%H%M%S%f}-{version[:8]}"
+        draft.path.rename(final)
+        link = draft.path.with_name(f"{draft.path.name}.link")
+        link.symlink_to(final.name)
+        os.replace(link, final.parent / "latest")  # noqa: PTH105 - replaces the link itself
+        return self._read(final)
+
+
+def hash_files(path: Path) -> str:
+    """SHA-256 over the names and contents of all files below `path`, or of one file."""
+    if path.is_file():
+        return _hash_file(path)
+    total = hashlib.sha256()
+    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+        total.update(f"{file.relative_to(path)}\0{_hash_file(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

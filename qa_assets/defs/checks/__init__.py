@@ -1,0 +1,1 @@
+"""The asset checks, a file a stage. Each reads the newest artefact from disk."""

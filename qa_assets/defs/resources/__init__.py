@@ -1,0 +1,1 @@
+"""Resources that assets are given with a life of their own: Spark sessions."""
