@@ -37,17 +37,18 @@ def create_session(app_name: str, settings: "Settings") -> "SparkSession":
         JavaError: there is no Java 17.
     """
     from py4j.protocol import Py4JError  # type: ignore[import-untyped]
-    from pyspark import SparkConf, SparkContext
+    from pyspark import SparkConf
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    if SparkContext._active_spark_context is not None:
+    if SparkSession.getActiveSession() is not None:
         raise SparkError(
             "a Spark session is there already, and would keep its own settings: stop_session first"
         )
     started = time.monotonic()
     configuration = spark_configuration(app_name, settings)
-    logging.getLogger("py4j").setLevel(logging.WARNING)  # tells of each connection it closes
+    # tells of each connection it closes, and logs what it raises
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
     os.environ["JAVA_HOME"] = str(java_home())  # what pyspark starts its JVM with
     try:
         conf = SparkConf(loadDefaults=False).setAll(list(configuration.items()))
@@ -62,8 +63,9 @@ def create_session(app_name: str, settings: "Settings") -> "SparkSession":
     if settings.spark.master.startswith("local"):
         # 200 by default, of which all but a few would be empty
         spark.conf.set("spark.sql.shuffle.partitions", spark.sparkContext.defaultParallelism)
-    logger.info("Spark %s on %s in %.1f s", spark.version, settings.spark.master,
-                time.monotonic() - started)  # fmt: skip
+    logger.info(
+        "Spark %s on %s in %.1f s", spark.version, settings.spark.master, time.monotonic() - started
+    )
     return spark
 
 
@@ -95,7 +97,7 @@ def spark_configuration(app_name: str, settings: "Settings") -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
-        "spark.sql.warehouse.dir": (place / "warehouse").as_uri(),
+        "spark.sql.warehouse.dir": f"file://{place / 'warehouse'}",
         # what Spark NLP asks for
         "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
         "spark.kryoserializer.buffer.max": "2000m",
@@ -118,11 +120,10 @@ def _end_jvm() -> None:
     """End the JVM that pyspark started and forget it, so that the next session gets its own."""
     from pyspark import SparkContext
 
-    gateway = SparkContext._gateway
+    gateway = SparkContext._gateway  # noqa: SLF001  pyspark has no public way to end its JVM
     if gateway is None:
         return
-    SparkContext._gateway = None
-    SparkContext._jvm = None
+    SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
     with suppress(Exception):  # the JVM may be gone, and py4j raises all sorts of things then
         gateway.shutdown()
     jvm: subprocess.Popen[bytes] = gateway.proc
@@ -132,8 +133,9 @@ def _end_jvm() -> None:
     try:
         jvm.wait(_STOP_GRACE_S)
     except subprocess.TimeoutExpired:
-        logger.warning("Spark's JVM (process %d) did not end in %.0f s: killed", jvm.pid,
-                       _STOP_GRACE_S)  # fmt: skip
+        logger.warning(
+            "Spark's JVM (process %d) did not end in %.0f s: killed", jvm.pid, _STOP_GRACE_S
+        )
         jvm.kill()
         jvm.wait()
 

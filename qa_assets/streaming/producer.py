@@ -1,0 +1,102 @@
+"""Puts questions on their topic."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from qa_assets.streaming.kafka import KafkaUnavailable, client_config, ensure_topics
+from qa_assets.streaming.messages import validate_question
+
+if TYPE_CHECKING:
+    from qa_assets.settings import KafkaSettings
+
+_DELIVERY_S = 30.0
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A question that the broker has."""
+
+    id: str
+    partition: int
+    offset: int
+    sent_at: int
+    """Milliseconds since the epoch, as the message's timestamp says."""
+
+
+def produce_questions(
+    kafka: "KafkaSettings",
+    questions: Iterable[Mapping[str, Any]],
+    progress: Callable[[int, int], None],
+) -> list[Sent]:
+    """Send questions, keyed by id, each exactly once to the partition of its key.
+
+    Args:
+        kafka: the broker; the topic is made where it is missing.
+        questions: as `QUESTION_SCHEMA` says; all are checked before the first is sent.
+        progress: called every second with how many were delivered, of how many.
+
+    Returns:
+        What was delivered, in the order of the questions.
+
+    Raises:
+        MessageError: a question does not follow the schema; none was sent.
+        KafkaUnavailable: the broker does not answer, or did not take all of them; says how many.
+    """
+    messages = list(questions)
+    for message in messages:
+        validate_question(message)
+    ensure_topics(kafka, [kafka.questions_topic])
+    producer = Producer(
+        client_config(kafka)
+        | {
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "delivery.timeout.ms": int(_DELIVERY_S * 1e3),
+        }
+    )
+    sent: dict[int, Sent] = {}
+    failures: list[str] = []
+    for number, message in enumerate(messages):
+        delivered = _on_delivery(number, str(message["id"]), sent, failures)
+        value = json.dumps(message, ensure_ascii=False).encode()
+        while True:
+            try:
+                producer.produce(
+                    kafka.questions_topic, value, key=str(message["id"]), on_delivery=delivered
+                )
+                break
+            except BufferError:  # the client's queue is full
+                producer.poll(0.5)
+            except KafkaException as error:  # larger than the broker takes, say
+                failures.append(f"{message['id']}: {error}")
+                break
+        producer.poll(0)
+    deadline = time.monotonic() + _DELIVERY_S + 5
+    while producer.flush(1.0) and time.monotonic() < deadline:
+        progress(len(sent), len(messages))
+    progress(len(sent), len(messages))
+    if len(sent) < len(messages):
+        raise KafkaUnavailable(
+            f"only {len(sent)} of {len(messages)} questions were delivered to "
+            f"{kafka.questions_topic!r} on {kafka.bootstrap_servers}: "
+            f"{failures[0] if failures else 'no word of the others'}"
+        )
+    return [sent[number] for number in range(len(messages))]
+
+
+def _on_delivery(
+    number: int, question_id: str, sent: dict[int, Sent], failures: list[str]
+) -> Callable[[KafkaError | None, Message], None]:
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        partition, offset = message.partition(), message.offset()
+        if error is not None or partition is None or offset is None:
+            failures.append(f"{question_id}: {error}")
+        else:
+            sent[number] = Sent(question_id, partition, offset, message.timestamp()[1])
+
+    return delivered
