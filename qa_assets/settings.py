@@ -1,4 +1,4 @@
-"""Settings of a deployment, typed and validated: a profile's defaults, overridden by QA_ASSETS_* variables.
+"""Settings, typed and validated: a profile's defaults, overridden by QA_ASSETS_* variables.
 
 Every knob that is not an asset's run configuration belongs here, so that `Settings` read once at
 the start of a process is all that the rest of the code needs. Nothing else reads the environment.
@@ -38,9 +38,7 @@ class DataSettings(_Group):
         description="`generated`, `official`, or a directory that holds "
         "train-v2.0.json and dev-v2.0.json.",
     )
-    generated_questions: int = Field(
-        4000, ge=100, description="Size of the generated data set."
-    )
+    generated_questions: int = Field(4000, ge=100, description="Size of the generated data set.")
     valid_questions: int = Field(
         5000, ge=1, description="Questions of whole articles held out of train."
     )
@@ -96,22 +94,15 @@ class KafkaSettings(_Group):
     questions_topic: str = "questions"
     answers_topic: str = "answers"
     dead_letter_topic: str = "questions.dead-letter"
-    partitions: int = Field(
-        2, ge=1, description="Partitions of topics that do not exist yet."
-    )
+    partitions: int = Field(2, ge=1, description="Partitions of topics that do not exist yet.")
 
 
 class StreamSettings(_Group):
     """How many questions are streamed, and how."""
 
-    questions: int = Field(
-        200, ge=1, description="Test questions that `question_feed` produces."
-    )
+    questions: int = Field(200, ge=1, description="Test questions that `question_feed` produces.")
     max_offsets_per_trigger: int = Field(
         200, ge=1, description="Questions in a micro-batch at most."
-    )
-    tick_seconds: int = Field(
-        15, ge=5, description="Least seconds between two looks at the topic."
     )
 
 
@@ -122,7 +113,8 @@ _PROFILES: dict[str, dict[str, Any]] = {
         "training": {
             "learning_rate": 1e-3, "schedule": "constant", "warmup_steps": 200, "adam_beta2": 0.98,
             "batch_size": 64, "epochs": 100, "max_minutes": 1.7, "precision": "fp32",
-            "max_source_tokens": 128, "max_target_tokens": 8, "eval_questions": 300, "evaluations": 2,
+            "max_source_tokens": 128, "max_target_tokens": 8, "eval_questions": 300,
+            "evaluations": 2,
         },
     },
     "squad": {},
@@ -141,9 +133,7 @@ class Settings(BaseSettings):
     )
 
     profile: ProfileName = "quickstart"
-    home: Path = Field(
-        PROJECT_ROOT / "var", description="Everything that is made lies below it."
-    )
+    home: Path = Field(PROJECT_ROOT / "var", description="Everything that is made lies below it.")
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingConfig = TrainingConfig()
@@ -151,9 +141,8 @@ class Settings(BaseSettings):
     ray: RaySettings = RaySettings()
     kafka: KafkaSettings = KafkaSettings()
     stream: StreamSettings = StreamSettings()
-    mlflow_uri: str | None = Field(
-        None, description="Tracking server; none: SQLite below `home`."
-    )
+    ui_port: int = Field(3000, ge=1, le=65535, description="Port of Dagster's UI, on loopback.")
+    mlflow_uri: str | None = Field(None, description="Tracking server; none: SQLite below `home`.")
 
     @classmethod
     def settings_customise_sources(

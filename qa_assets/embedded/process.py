@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -13,8 +14,8 @@ _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
-def start(command: Sequence[str | Path], log: Path) -> "subprocess.Popen[bytes]":
-    """Start a process in a session of its own, its output appended to `log`.
+def start(command: Sequence[str | Path], log: Path | None) -> "subprocess.Popen[bytes]":
+    """Start a process in a session of its own, its output appended to `log` or, without, ours.
 
     Ctrl-C in the terminal does not reach it, so that whoever started it can stop it in order. On
     Linux the kernel ends it (SIGTERM) when this process ends, whatever the reason; strictly, when
@@ -23,12 +24,12 @@ def start(command: Sequence[str | Path], log: Path) -> "subprocess.Popen[bytes]"
     Raises:
         OSError: the command cannot be run or the log cannot be written.
     """
-    with log.open("ab") as output:
+    with log.open("ab") if log else nullcontext() as output:
         return subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if log else None,
             start_new_session=True,
             preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509  one system call, nothing that locks
         )

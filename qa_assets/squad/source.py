@@ -63,8 +63,9 @@ def fetch(settings: DataSettings, out: Path) -> dict[str, FileFacts]:
         for name, expected in _OFFICIAL_SHA256.items():
             _download(_OFFICIAL + name, out / _short(name), expected)
     else:
-        for name in (TRAIN, DEV):
-            _copy(Path(settings.source).expanduser(), name, out / _short(name))
+        for path, name in zip(locate(settings.source), (TRAIN, DEV), strict=True):
+            inspect(path)  # an error should name the user's file, not our copy
+            shutil.copyfile(path, out / _short(name))
     return {_short(name): inspect(out / _short(name)) for name in (TRAIN, DEV)}
 
 
@@ -72,17 +73,24 @@ def _short(name: str) -> str:
     return name.replace("-v2.0", "")
 
 
-def _copy(directory: Path, name: str, out: Path) -> None:
-    """Copy `name` (or its short form) out of a user's directory."""
-    for candidate in (directory / name, directory / _short(name)):
-        if candidate.is_file():
-            inspect(candidate)  # an error should name the user's file, not our copy
-            shutil.copyfile(candidate, out)
-            return
-    raise SourceError(
-        f"no {name} or {_short(name)} in {directory.absolute()}: set QA_ASSETS_DATA_SOURCE to a"
-        " directory that holds both SQuAD v2.0 files, or to `official` or `generated`"
-    )
+def locate(directory: str) -> list[Path]:
+    """The train and the dev file in a user's directory, by their official or short names.
+
+    Raises:
+        SourceError: one is not there.
+    """
+    found = []
+    for name in (TRAIN, DEV):
+        candidates = [Path(directory).expanduser() / file for file in (name, _short(name))]
+        existing = [path for path in candidates if path.is_file()]
+        if not existing:
+            raise SourceError(
+                f"no {name} or {_short(name)} in {Path(directory).absolute()}: set"
+                " QA_ASSETS_DATA_SOURCE to a directory that holds both SQuAD v2.0 files, or to"
+                " `official` or `generated`"
+            )
+        found.append(existing[0])
+    return found
 
 
 def _download(url: str, out: Path, expected: str) -> None:

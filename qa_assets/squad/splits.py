@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 TRAIN, VALID, TEST = "train", "valid", "test"
 NAMES = (TRAIN, VALID, TEST)
+COLUMNS = (
+    "id", "title", "question", "context", "answers", "is_impossible", "source", "target",
+    "references",
+)  # fmt: skip
 
 _ANSWERS = "array<struct<text: string, answer_start: int>>"
 _QUESTION = f"struct<id: string, question: string, answers: {_ANSWERS}, is_impossible: boolean>"
@@ -140,11 +144,7 @@ def _sample(frame: "DataFrame", limit: int | None, seed: int) -> "DataFrame":
 
 
 def _write(name: str, frame: "DataFrame", path: Path) -> SplitFacts:
-    columns = (
-        "id", "title", "question", "context", "answers", "is_impossible", "source", "target",
-        "references",
-    )  # fmt: skip
-    frame.select(*columns).coalesce(1).sortWithinPartitions("id").write.option(
+    frame.select(*COLUMNS).coalesce(1).sortWithinPartitions("id").write.option(
         "compression", "zstd"
     ).parquet(str(path), mode="overwrite")
     facts = _facts(name, path)

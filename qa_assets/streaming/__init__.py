@@ -1,1 +1,1 @@
-"""Questions and answers on Kafka: messages, producer and the Spark Structured Streaming consumer."""
+"""Questions and answers on Kafka: messages, producer and the Spark streaming consumer."""

@@ -1,0 +1,185 @@
+"""`qa-assets doctor`: what of this machine is in order, and what to do about the rest."""
+
+import importlib.metadata
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+import psutil
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.table import Table
+
+from qa_assets.embedded import jars, java
+from qa_assets.settings import Settings
+
+_GB = 1024**3
+_STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: `bad` keeps the profile from running, a `note` does not."""
+
+    what: str
+    state: Literal["ok", "note", "bad"]
+    message: str
+
+
+def examine(settings: Settings) -> int:
+    """Print every finding; returns 1 if one is bad."""
+    console = Console()
+    table = Table("", "what", "found", title=f"profile {settings.profile}", title_justify="left")
+    findings = []
+    for finding in find(settings):
+        findings.append(finding)
+        style = _STYLES[finding.state]
+        table.add_row(f"[{style}]{finding.state}[/]", finding.what, finding.message)
+    console.print(table)
+    return int(any(finding.state == "bad" for finding in findings))
+
+
+def find(settings: Settings) -> Iterator[Finding]:
+    """Look at everything that a run of the profile needs."""
+    looks: list[Callable[[Settings], Finding]] = [
+        _packages, _java, _jars, _memory, _disk, _gpu, _data, _base, _ui_port, _kafka, _spark, _ray,
+    ]  # fmt: skip
+    for look in looks:
+        yield look(settings)
+
+
+def _packages(_: Settings) -> Finding:
+    wrong = []
+    for line in importlib.metadata.requires("qa-assets") or []:
+        requirement = Requirement(line)
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version}, needed {requirement.specifier}")
+    if wrong:
+        return Finding("packages", "bad", "; ".join(wrong) + ": run `make setup`")
+    return Finding("packages", "ok", "as the lock says")
+
+
+def _java(_: Settings) -> Finding:
+    try:
+        home = java.java_home()
+    except java.JavaError as error:
+        return Finding("Java 17", "bad", str(error))
+    return Finding("Java 17", "ok", str(home))
+
+
+def _jars(settings: Settings) -> Finding:
+    if jars.jars_present(settings.jars):
+        return Finding("jars", "ok", str(settings.jars))
+    return Finding("jars", "note", f"not yet under {settings.jars}: fetched by the first run")
+
+
+def _memory(settings: Settings) -> Finding:
+    available = psutil.virtual_memory().available / _GB
+    needed = 4 if settings.profile == "quickstart" else 8
+    message = f"{available:.1f} GB available, {needed} GB wanted"
+    return Finding("memory", "ok" if available >= needed else "bad", message)
+
+
+def _disk(settings: Settings) -> Finding:
+    place = settings.home.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free / _GB
+    writable = os.access(place, os.W_OK)
+    message = f"{free:.1f} GB free under {place}, 5 GB wanted" + ("" if writable else "; read-only")
+    if free >= 5 and writable:
+        return Finding("disk", "ok", message)
+    return Finding("disk", "bad", f"{message}: make room or set QA_ASSETS_HOME")
+
+
+def _gpu(settings: Settings) -> Finding:
+    tool = shutil.which("nvidia-smi")
+    if tool:
+        found = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
+        if found.returncode == 0 and found.stdout.strip():
+            return Finding("GPU", "ok", found.stdout.strip().splitlines()[0])
+    state: Literal["bad", "note"] = "bad" if settings.ray.use_gpu else "note"
+    return Finding("GPU", state, "none: training uses the CPU")
+
+
+def _data(settings: Settings) -> Finding:
+    source = settings.data.source
+    if source in ("generated", "official"):
+        return Finding("data", "ok", source)
+    from qa_assets.squad.source import SourceError, locate
+
+    try:
+        return Finding("data", "ok", ", ".join(str(path) for path in locate(source)))
+    except SourceError as error:
+        return Finding("data", "bad", str(error))
+
+
+def _base(settings: Settings) -> Finding:
+    base = settings.model.base
+    return Finding("base model", "ok", base)
+
+
+def _ui_port(settings: Settings) -> Finding:
+    if listens("127.0.0.1", settings.ui_port):
+        message = f"port {settings.ui_port} is in use: set QA_ASSETS_UI_PORT for `make ui`"
+        return Finding("UI", "note", message)
+    return Finding("UI", "ok", f"port {settings.ui_port} is free")
+
+
+def _kafka(settings: Settings) -> Finding:
+    from qa_assets.streaming.kafka import broker_answers
+
+    address = settings.kafka.bootstrap_servers
+    first = address.split(",")[0]
+    host, _, port = first.rpartition(":")
+    in_use = port.isdigit() and listens(host, int(port))
+    answers = in_use and broker_answers(address, timeout_s=5)
+    if settings.kafka.embedded:
+        if not in_use:
+            return Finding("Kafka", "ok", f"embedded; {address} is free for it")
+        if answers:
+            return Finding("Kafka", "note", f"a broker listens on {address} already")
+        message = f"{address} is in use: set QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS to another port"
+        return Finding("Kafka", "bad", message)
+    if answers:
+        return Finding("Kafka", "ok", f"{address} answers")
+    message = f"{address} does not answer: set QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS"
+    return Finding("Kafka", "bad", message)
+
+
+def _spark(settings: Settings) -> Finding:
+    return _engine("Spark", settings.spark.master, "QA_ASSETS_SPARK_MASTER")
+
+
+def _ray(settings: Settings) -> Finding:
+    return _engine("Ray", settings.ray.address or "local", "QA_ASSETS_RAY_ADDRESS")
+
+
+def _engine(name: str, address: str, variable: str) -> Finding:
+    if address.startswith("local"):
+        return Finding(name, "ok", f"{address}, started when needed")
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    if parts.hostname is None or parts.port is None:
+        return Finding(name, "note", f"{address}: cannot tell whether it answers")
+    if listens(parts.hostname, parts.port):
+        return Finding(name, "ok", f"{address} answers")
+    return Finding(name, "bad", f"{address} does not answer: set {variable}")
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        with socket.create_connection((host, port), timeout=2):
+            return True
+    except OSError:
+        return False

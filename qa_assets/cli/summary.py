@@ -1,0 +1,110 @@
+"""What `qa-assets run` says at its end: scores, streamed answers, places, times; or what failed."""
+
+from pathlib import Path
+
+import dagster as dg
+import typer
+from dagster import DagsterEventType
+from rich.console import Console
+from rich.table import Table
+
+from qa_assets.artifacts import ArtifactStore
+from qa_assets.settings import Settings
+from qa_assets.squad.report import SHOWN, read_split
+
+_MAIN_STEPS_S = 1.0
+
+
+def show_summary(
+    settings: Settings, instance: dg.DagsterInstance, run_id: str, console: Console
+) -> None:
+    """Tables of what is newest in the artefact store, and of the run's times."""
+    store = ArtifactStore(settings.artifacts)
+    for table in (
+        _scores(store), _streamed(store), _places(store), _times(instance, run_id),
+    ):  # fmt: skip
+        if table is not None:
+            console.print()
+            console.print(table)
+    console.print(
+        f"\nmake ui PROFILE={settings.profile}   opens Dagster on"
+        f" http://127.0.0.1:{settings.ui_port}"
+    )
+
+
+def _scores(store: ArtifactStore) -> Table | None:
+    report = store.find("test_report")
+    if report is None:
+        return None
+    table = Table(title="on the test split, percent", title_justify="left")
+    for column in ("model", "questions", "EM", "F1", "HasAns F1", "NoAns F1"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for model, scores in report.info["scores"].items():
+        figures = [f"{scores[key]:.2f}" for key in SHOWN if key in scores]
+        table.add_row(model, str(scores["total"]), *figures)
+    return table
+
+
+def _streamed(store: ArtifactStore) -> Table | None:
+    report = store.find("answer_report")
+    if report is None:
+        return None
+    info = report.info
+    table = Table(
+        title=f"{info['questions']} questions streamed, {info['completeness']:.0%} answered,"
+        f" F1 {info['f1']:.2f}; five of them",
+        title_justify="left",
+    )
+    table.add_column("question", overflow="fold")
+    table.add_column("answer", overflow="fold")
+    for row in read_split(report.path / "answers.parquet", ["question", "answer"], 5):
+        table.add_row(row["question"], row["answer"] or "(no answer)")
+    return table
+
+
+def _places(store: ArtifactStore) -> Table:
+    table = Table("asset", "newest version", title="artefacts", title_justify="left")
+    for home in sorted(store.root.iterdir()):
+        artifact = store.find(home.name)
+        table.add_row(home.name, str(artifact.path if artifact else home))
+    return table
+
+
+def _times(instance: dg.DagsterInstance, run_id: str) -> Table:
+    table = Table(title="time of each step, start-up left out", title_justify="left")
+    table.add_column("step")
+    table.add_column("seconds", justify="right")
+    for step in instance.get_run_step_stats(run_id):
+        if step.start_time and step.end_time:
+            table.add_row(step.step_key, f"{step.end_time - step.start_time:.1f}")
+    return table
+
+
+def show_failure(instance: dg.DagsterInstance, run_id: str | None, log: Path) -> None:
+    """The errors of the steps that failed, and the checks that did not pass."""
+    lines = []
+    if run_id is not None:
+        events = instance.get_records_for_run(
+            run_id,
+            of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.ASSET_CHECK_EVALUATION},
+        )
+        for record in events.records:
+            event = record.event_log_entry.dagster_event
+            if event is None:
+                continue
+            if event.event_type == DagsterEventType.STEP_FAILURE:
+                lines.append(f"{event.step_key}: {_cause(event)}")
+            elif not event.asset_check_evaluation_data.passed:
+                check = event.asset_check_evaluation_data
+                lines.append(f"check {check.asset_key.to_user_string()}.{check.check_name} failed")
+    if not lines and log.is_file():
+        lines = log.read_text(errors="replace").strip().splitlines()[-15:]
+    typer.secho("\n".join(["the run failed:", *lines, f"whole log: {log}"]), err=True, fg="red")
+
+
+def _cause(event: dg.DagsterEvent) -> str:
+    """The message of the innermost error: what the library said, without the stack."""
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error else "no reason given"

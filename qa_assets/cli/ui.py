@@ -1,0 +1,32 @@
+"""`qa-assets ui`: Dagster's UI with its daemon, beside the broker, until Ctrl-C."""
+
+import contextlib
+
+import typer
+
+from qa_assets.cli.doctor import listens
+from qa_assets.cli.supervisor import child, supervised
+from qa_assets.settings import Settings
+
+
+def serve(settings: Settings) -> int:
+    """Serve the UI until it is interrupted; returns the exit code."""
+    if listens("127.0.0.1", settings.ui_port):
+        message = f"port {settings.ui_port} is in use: set QA_ASSETS_UI_PORT to another"
+        typer.secho(message, err=True, fg="red")
+        return 1
+    return supervised(settings, lambda: _serve(settings))
+
+
+def _serve(settings: Settings) -> int:
+    typer.echo(
+        f"Dagster   http://127.0.0.1:{settings.ui_port}\n"
+        f"Kafka     {settings.kafka.bootstrap_servers}, questions go to the topic"
+        f" {settings.kafka.questions_topic!r}\n"
+        f"MLflow    mlflow ui --backend-store-uri {settings.tracking_uri} --port 5000\n"
+        "Ctrl-C ends everything"
+    )
+    command = ["dg", "dev", "--host", "127.0.0.1", "--port", str(settings.ui_port)]
+    with contextlib.suppress(KeyboardInterrupt), child(command, log=None) as dagster:
+        return dagster.wait()
+    return 0

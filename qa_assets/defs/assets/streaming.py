@@ -1,0 +1,157 @@
+"""Questions on a Kafka topic, the answers to them, and how good those are."""
+
+import json
+from dataclasses import asdict
+from hashlib import sha256
+
+import dagster as dg
+
+from qa_assets.artifacts import ArtifactStore
+from qa_assets.defs.resources.spark import SparkResource
+from qa_assets.defs.results import materialized
+from qa_assets.defs.tables import markdown_table, sample_of
+from qa_assets.settings import Settings
+from qa_assets.squad.prompts import source_column
+from qa_assets.squad.report import read_split
+
+
+@dg.asset(
+    deps=["test_split"],
+    group_name="streaming",
+    kinds={"kafka"},
+    owners=["team:platform"],
+    code_version="1",
+)
+def question_feed(
+    settings: dg.ResourceParam[Settings], store: dg.ResourceParam[ArtifactStore]
+) -> dg.MaterializeResult[None]:
+    """Test questions on the questions topic, and `sent.parquet`: where each of them lies there."""
+    import pandas as pd
+
+    from qa_assets.streaming import kafka, producer
+
+    test = store.latest("test_split")
+    rows = read_split(test.path / "rows", ["id", "question", "context"], settings.stream.questions)
+    with store.write("question_feed", test) as draft:
+        kafka.ensure_topics(settings.kafka, [settings.kafka.questions_topic])
+        sent = producer.produce_questions(settings.kafka, rows)
+        topic = kafka.end_offsets(settings.kafka, settings.kafka.questions_topic)
+        pd.DataFrame([asdict(one) for one in sent]).to_parquet(
+            draft.path / "sent.parquet", index=False
+        )
+        draft.info |= {"topic_id": topic.topic_id, "questions": len(sent)}
+    return materialized(
+        draft.done(),
+        topic=settings.kafka.questions_topic,
+        sample=sample_of(draft.done().path / "sent.parquet", ["id", "partition", "offset"]),
+        **{"dagster/row_count": len(sent)},
+    )
+
+
+questions = dg.AssetSpec(
+    "questions",
+    deps=["question_feed"],
+    description="The Kafka topic of questions, written to by `question_feed` and by anyone else. "
+    "The sensor observes its offsets.",
+    group_name="streaming",
+    kinds={"kafka"},
+    owners=["team:platform"],
+)
+
+
+@dg.asset(
+    # question_feed too, though it only writes to the topic: an external asset puts no order
+    # between the steps of one run
+    deps=["questions", "question_feed", "spark_nlp_model"],
+    group_name="streaming",
+    kinds={"kafka", "pyspark", "sparknlp"},
+    owners=["team:platform"],
+    code_version="1",
+    pool="spark",
+)
+def answers(
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[ArtifactStore],
+    spark: SparkResource,
+) -> dg.MaterializeResult[None]:
+    """Every question on the topic answered once: a Parquet table, the answers topic, dead letters.
+
+    Spark Structured Streaming works off what is there and ends; the sensor starts it again.
+    """
+    from qa_assets.deployment import spark_nlp
+    from qa_assets.streaming import consumer
+
+    model = store.latest("spark_nlp_model")
+    pipeline = spark_nlp.load_pipeline(spark.spark_session, model.path / "pipeline")
+    out = store.root / "answers"
+    summary = consumer.answer_available(
+        spark.spark_session,
+        settings.kafka,
+        settings.stream,
+        answer=lambda frame: spark_nlp.answer(pipeline, frame),
+        format_source=source_column,
+        no_answer=settings.data.no_answer,
+        model_version=model.info["model_version"],
+        out=out,
+    )
+    reached = {str(partition): end for partition, end in summary.end_offsets.items()}
+    version = sha256(
+        f"{summary.topic_id}{json.dumps(reached)}{model.data_version}".encode()
+    ).hexdigest()
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={
+            "path": dg.MetadataValue.path(str(out)),
+            "topic_id": summary.topic_id,
+            "end_offsets": dg.MetadataValue.json(reached),
+            "answered": summary.answered,
+            "abstained": summary.abstained,
+            "dead_letters": summary.dead_letters,
+            "batches": summary.batches,
+            "duration_s": summary.duration_s,
+            **{f"latency_{name}_s": value for name, value in summary.latency_s.items()},
+        },
+    )
+
+
+@dg.asset(
+    deps=["answers", "question_feed", "test_split"],
+    group_name="streaming",
+    kinds={"parquet", "markdown"},
+    owners=["team:platform"],
+    code_version="1",
+)
+def answer_report(
+    settings: dg.ResourceParam[Settings], store: dg.ResourceParam[ArtifactStore]
+) -> dg.MaterializeResult[None]:
+    """The streamed test questions: EM and F1 of their answers, latency and completeness."""
+    from qa_assets.squad.report import compare
+    from qa_assets.streaming.table import answers_of_feed
+
+    feed, test = store.latest("question_feed"), store.latest("test_split")
+    frame = answers_of_feed(store.root / "answers", feed.path, feed.info["topic_id"])
+    gold = {
+        row["id"]: row
+        for row in read_split(test.path / "rows", ["id", "question", "context", "references"])
+    }
+    answered = frame[frame["answered_at"].notna()]
+    result = compare(
+        [gold[key] for key in answered["id"]],
+        {"streamed": [text or "" for text in answered["answer"]]},
+        settings.data.no_answer,
+    )
+    latency = (answered["answered_at"] - answered["asked_at"]).dt.total_seconds()
+    numbers = {
+        "questions": len(frame),
+        "completeness": len(answered) / len(frame),
+        "latency_p50_s": float(latency.quantile(0.5)),
+        "latency_p95_s": float(latency.quantile(0.95)),
+        **result.scores["streamed"],
+    }
+    with store.write("answer_report", feed, test) as draft:
+        (draft.path / "scores.json").write_text(json.dumps(numbers, indent=2) + "\n")
+        frame.to_parquet(draft.path / "answers.parquet", index=False)
+        draft.info |= numbers
+    return materialized(
+        draft.done(), sample_answers=markdown_table(result.samples("streamed")), **numbers
+    )

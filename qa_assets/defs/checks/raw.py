@@ -1,0 +1,37 @@
+"""Checks of the raw data."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import dagster as dg
+
+from qa_assets.artifacts import ArtifactStore, hash_files
+from qa_assets.squad import source
+
+
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec("checksums", asset="raw_squad", blocking=True),
+        dg.AssetCheckSpec("counts", asset="raw_squad", blocking=True),
+    ]
+)
+def raw_checks(store: dg.ResourceParam[ArtifactStore]) -> Iterator[dg.AssetCheckResult]:
+    """The files are as they were fetched, and hold questions with and without an answer."""
+    raw = store.latest("raw_squad")
+    files = raw.info["files"]
+    changed = [name for name in files if hash_files(raw.path / name) != files[name]["sha256"]]
+    yield dg.AssetCheckResult(
+        check_name="checksums",
+        passed=not changed,
+        metadata={"changed": ", ".join(changed) or "none"},
+    )
+    counted = {name: asdict(source.inspect(raw.path / name)) for name in files}
+    one_sided = [
+        name for name, facts in counted.items() if not 0 < facts["answerable"] < facts["questions"]
+    ]
+    yield dg.AssetCheckResult(
+        check_name="counts",
+        passed=counted == json.loads(json.dumps(files)) and not one_sided,
+        metadata={"found": dg.MetadataValue.json(counted)},
+    )

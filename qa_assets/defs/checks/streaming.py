@@ -1,0 +1,45 @@
+"""Checks of the streamed answers: none lost, none twice."""
+
+import dagster as dg
+
+from qa_assets.artifacts import ArtifactStore
+from qa_assets.streaming.table import KEY, answers_of_feed, read_answers
+
+
+@dg.asset_check(asset="answers", additional_deps=["question_feed"], blocking=True)
+def answered_exactly_once(
+    context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[ArtifactStore]
+) -> dg.AssetCheckResult:
+    """No offset of the topic is answered twice, and every question of the newest feed is answered.
+
+    Questions that the feed sent after `answers` had ended are left to its next run.
+    """
+    event = context.instance.get_latest_materialization_event(dg.AssetKey("answers"))
+    if event is None or event.asset_materialization is None:
+        return dg.AssetCheckResult(passed=False, description="answers was never materialised")
+    metadata = event.asset_materialization.metadata
+    topic_id, reached = str(metadata["topic_id"].value), metadata["end_offsets"].value
+    out = store.root / "answers"
+    table = read_answers(out, topic_id)
+    twice = int(table.duplicated(KEY).sum())
+    missing = due = 0
+    feed = store.find("question_feed")
+    if feed is not None and feed.info["topic_id"] == topic_id:
+        sent = answers_of_feed(out, feed.path, topic_id)
+        ends = sent["partition"].map(lambda number: reached[str(number)])
+        sent = sent[sent["offset"] < ends]
+        due, missing = len(sent), int(sent["answered_at"].isna().sum())
+    return dg.AssetCheckResult(
+        passed=twice == 0 and missing == 0,
+        metadata={"answers": len(table), "twice": twice, "feed_due": due, "feed_missing": missing},
+    )
+
+
+@dg.asset_check(asset="answer_report")
+def feed_complete(store: dg.ResourceParam[ArtifactStore]) -> dg.AssetCheckResult:
+    """Every question of the newest feed has its answer in the report."""
+    info = store.latest("answer_report").info
+    return dg.AssetCheckResult(
+        passed=info["completeness"] == 1.0,
+        metadata={"completeness": info["completeness"], "questions": info["questions"]},
+    )

@@ -1,0 +1,97 @@
+"""The sensor that answers what arrives: new messages on the questions topic start `answers`.
+
+A tick reads end offsets and compares them with those of the last successful materialisation of
+`answers`, so that a failed run is tried again at the next tick. The cursor only remembers which
+offsets were reported as observed.
+"""
+
+import json
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster import DagsterRunStatus
+
+from qa_assets.artifacts import ArtifactStore
+from qa_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from qa_assets.streaming import kafka
+
+_ACTIVE = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+_ANSWERS = dg.AssetKey("answers")
+
+
+@dg.sensor(
+    target=dg.AssetSelection.assets(_ANSWERS),
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def new_questions(
+    context: dg.SensorEvaluationContext,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[ArtifactStore],
+) -> dg.SensorResult:
+    """Starts a run of `answers` when the questions topic holds messages that it has not seen."""
+    from qa_assets.streaming import kafka
+
+    topic_name = settings.kafka.questions_topic
+    try:
+        topic = kafka.end_offsets(settings.kafka, topic_name, timeout_s=3)
+    except (kafka.TopicMissing, kafka.KafkaUnavailable) as error:
+        return dg.SensorResult(skip_reason=str(error))
+
+    now = json.dumps({"topic_id": topic.topic_id, "end_offsets": topic.offsets}, sort_keys=True)
+    observed = [] if now == context.cursor else [_observation(topic)]
+    pending = pending_questions(context.instance, topic)
+    if not pending:
+        reason = f"all {topic.total} messages of {topic_name} are answered"
+    elif store.find("spark_nlp_model") is None:
+        reason = f"{pending} messages wait for a spark_nlp_model: materialise it first"
+    elif run_id := _active_run(context.instance):
+        reason = f"{pending} messages; run {run_id} answers already"
+    else:
+        return dg.SensorResult(
+            run_requests=[dg.RunRequest(tags={"qa_assets/pending": str(pending)})],
+            asset_events=observed,
+            cursor=now,
+        )
+    return dg.SensorResult(skip_reason=reason, asset_events=observed, cursor=now)
+
+
+def pending_questions(instance: dg.DagsterInstance, topic: "kafka.TopicOffsets") -> int:
+    """Messages of the topic behind the offsets of the last materialisation of `answers`."""
+    event = instance.get_latest_materialization_event(_ANSWERS)
+    materialization = event.asset_materialization if event else None
+    reached: dict[str, int] = {}
+    if materialization and materialization.metadata["topic_id"].value == topic.topic_id:
+        reached = materialization.metadata["end_offsets"].value  # type: ignore[assignment]
+    return sum(
+        max(0, end - reached.get(str(partition), 0)) for partition, end in topic.offsets.items()
+    )
+
+
+def _observation(topic: "kafka.TopicOffsets") -> dg.AssetObservation:
+    return dg.AssetObservation(
+        "questions",
+        metadata={
+            "topic_id": topic.topic_id,
+            "messages": topic.total,
+            "end_offsets": dg.MetadataValue.json(
+                {str(partition): end for partition, end in topic.offsets.items()}
+            ),
+        },
+    )
+
+
+def _active_run(instance: dg.DagsterInstance) -> str | None:
+    """A run under way that will answer, if any; whole-graph runs name no selection."""
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=_ACTIVE)):
+        if run.asset_selection is None or _ANSWERS in run.asset_selection:
+            return run.run_id
+    return None

@@ -1,0 +1,127 @@
+"""From trials to one model: best by valid F1, abstention calibrated, against the champion."""
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qa_assets.training import base_model, calibration, generation
+from qa_assets.training.config import TrainingConfig
+
+Score = Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]]
+ScoreEach = Callable[[str, Sequence[str]], float]
+
+EXPECTED = "expected.parquet"
+PARITY_ROWS = 64
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A Hugging Face directory and its F1 on valid, in percent."""
+
+    name: str
+    path: Path
+    valid_f1: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen; scores in percent on the same valid rows."""
+
+    chosen: str
+    bias: float
+    valid: dict[str, float]
+    valid_untuned: dict[str, float]
+    candidate_f1: float
+    champion_f1: float | None
+
+
+def answers(
+    model: str | Path, sources: Sequence[str], config: TrainingConfig, null_text: str
+) -> list[str]:
+    """Greedy answers of a model by name or directory, "" where it says `null_text`."""
+    loaded, tokenizer = base_model.load(model)
+    texts = generation.generate(
+        loaded,
+        tokenizer,
+        sources,
+        max_new_tokens=config.max_target_tokens,
+        batch_size=config.batch_size,
+        max_source_tokens=config.max_source_tokens,
+        precision=config.precision,
+    )
+    return ["" if text.strip().lower() == null_text.lower() else text.strip() for text in texts]
+
+
+def select(
+    trials: Sequence[Trained],
+    champion: Trained | None,
+    base: str | Path,
+    rows: Sequence[dict[str, Any]],
+    out: Path,
+    *,
+    config: TrainingConfig,
+    null_text: str,
+    score: Score,
+    score_each: ScoreEach,
+) -> Selection:
+    """Copy the best model to `out`, with the bias of its abstention.
+
+    Writes beside it `expected.parquet` (`source, answer`): what it answers in full precision to a
+    few rows, for deployments to be compared with.
+
+    Args:
+        trials: at least one.
+        champion: the earlier choice, its F1 measured on these `rows`; None: there is none to keep.
+        base: what the trials started from.
+        rows: valid rows of `source` and `references`.
+        out: an empty directory.
+        config: how long sources and answers may be.
+        null_text: what the model says to abstain.
+        score: scores in percent of answers against references.
+        score_each: the same for one answer, from 0 to 1.
+    """
+    sources = [row["source"] for row in rows]
+    references = [row["references"] for row in rows]
+    best = max(trials, key=lambda trial: trial.valid_f1)
+    _log.info("calibrating %s on %d questions", best.name, len(rows))
+    shutil.copytree(best.path, out, dirs_exist_ok=True)
+    model, tokenizer = base_model.load(out)
+    calibrated = calibration.calibrate(
+        model, tokenizer, rows, config=config, null_text=null_text, score_each=score_each
+    )
+    calibration.apply(out, tokenizer, calibrated)
+    candidate = score(answers(out, sources, config, null_text), references)
+    chosen, bias, valid = best.name, calibrated.bias, candidate
+    if champion is not None and champion.valid_f1 > candidate["f1"]:
+        _log.info("the champion stays: %.2f over %.2f", champion.valid_f1, candidate["f1"])
+        shutil.rmtree(out)
+        shutil.copytree(champion.path, out)
+        chosen, bias = "champion", calibration.read_bias(out)
+        valid = score(answers(out, sources, config, null_text), references)
+    _log.info("measuring the untuned model on %d questions", len(rows))
+    untuned = score(answers(base, sources, config, null_text), references)
+    _write_expected(out, sources[:PARITY_ROWS], config, null_text)
+    return Selection(
+        chosen,
+        bias,
+        valid,
+        untuned,
+        candidate["f1"],
+        champion.valid_f1 if champion else None,
+    )
+
+
+def _write_expected(
+    model: Path, sources: Sequence[str], config: TrainingConfig, null_text: str
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    exact = config.model_copy(update={"precision": "fp32"})
+    texts = answers(model, sources, exact, null_text)
+    pq.write_table(pa.table({"source": list(sources), "answer": texts}), model / EXPECTED)
