@@ -95,11 +95,9 @@ def answers(
         out=out,
     )
     reached = {str(partition): end for partition, end in summary.end_offsets.items()}
-    version = sha256(
-        f"{summary.topic_id}{json.dumps(reached)}{model.data_version}".encode()
-    ).hexdigest()
+    state = [summary.topic_id, reached, model.data_version]
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(version),
+        data_version=dg.DataVersion(sha256(json.dumps(state).encode()).hexdigest()),
         metadata={
             "path": dg.MetadataValue.path(str(out)),
             "topic_id": summary.topic_id,
