@@ -1,0 +1,67 @@
+"""The artefact store: whole or not at all, and the newest is found."""
+
+from pathlib import Path
+
+import pytest
+
+from qa_assets.artifacts import ArtifactMissingError, ArtifactStore, DiskFullError, hash_files
+
+
+def test_written_artifact_is_latest_with_inputs(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    with store.write("raw") as draft:
+        (draft.path / "a.txt").write_text("1")
+    raw = draft.done()
+    with store.write("split", raw) as draft:
+        (draft.path / "b.txt").write_text("2")
+        draft.info["rows"] = 2
+    found = store.latest("split")
+    assert found.info == {"rows": 2}
+    assert found.inputs == {"raw": raw.data_version}
+    assert (found.path / "b.txt").read_text() == "2"
+
+
+def test_same_files_have_the_same_data_version(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    versions = []
+    for text in ("same", "same", "other"):
+        with store.write("a") as draft:
+            (draft.path / "f").write_text(text)
+        versions.append(draft.done().data_version)
+    assert versions[0] == versions[1] != versions[2]
+
+
+def test_failed_write_leaves_the_old_version_and_nothing_else(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    with store.write("a") as draft:
+        (draft.path / "f").write_text("old")
+    old = draft.done()
+    with pytest.raises(RuntimeError, match="broken"), store.write("a") as draft:
+        (draft.path / "f").write_text("half")
+        raise RuntimeError("broken")
+    assert store.latest("a").path == old.path
+    assert sorted(item.name for item in (tmp_path / "a").iterdir()) == sorted(
+        ["latest", old.path.name]
+    )
+
+
+def test_missing_artifact_names_the_asset_to_materialise(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    with pytest.raises(ArtifactMissingError, match="materialise the asset `best_model` first"):
+        store.latest("best_model")
+    assert store.find("best_model") is None
+
+
+def test_too_little_room_is_refused_before_work(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DiskFullError, match="set QA_ASSETS_HOME"),
+        ArtifactStore(tmp_path).write("a", min_free_bytes=10**18),
+    ):
+        raise AssertionError("the block must not run")
+
+
+def test_hash_depends_on_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("1")
+    before = hash_files(tmp_path)
+    (tmp_path / "x").rename(tmp_path / "y")
+    assert hash_files(tmp_path) != before
