@@ -1,0 +1,78 @@
+"""Kafka is asked without ever hanging."""
+
+import time
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from qa_assets.settings import KafkaSettings
+from qa_assets.streaming.kafka import (
+    KafkaUnavailable,
+    TopicMissing,
+    begin_offsets,
+    client_config,
+    end_offsets,
+    ensure_topics,
+)
+from qa_assets.streaming.messages import MessageError
+from qa_assets.streaming.producer import produce_questions
+from qa_assets_tests.conftest import free_port
+
+
+def test_no_broker_is_said_in_time() -> None:
+    kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
+    started = time.monotonic()
+    with pytest.raises(KafkaUnavailable, match="QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS"):
+        end_offsets(kafka, "questions", timeout_s=1)
+    assert time.monotonic() - started < 3
+
+
+def test_no_topic_is_told_from_no_broker(kafka_broker: KafkaSettings) -> None:
+    with pytest.raises(TopicMissing, match="nowhere"):
+        end_offsets(kafka_broker, "nowhere")
+    with pytest.raises(TopicMissing):  # asking has not made it
+        end_offsets(kafka_broker, "nowhere")
+
+
+def test_what_is_sent_is_where_it_says_and_keys_keep_their_partition(
+    kafka_broker: KafkaSettings,
+) -> None:
+    kafka = kafka_broker.model_copy(update={"questions_topic": "sent"})
+    questions = [{"id": str(n % 5), "question": "q?", "context": "c"} for n in range(20)]
+    told: list[tuple[int, int]] = []
+    sent = produce_questions(kafka, questions, lambda *progress: told.append(progress))
+    assert [one.id for one in sent] == [question["id"] for question in questions]
+    assert told[-1] == (20, 20)
+    assert len({(one.partition, one.offset) for one in sent}) == 20
+    assert len({(one.id, one.partition) for one in sent}) == 5
+    assert all(abs(one.sent_at / 1000 - time.time()) < 60 for one in sent)
+    end, begin = end_offsets(kafka, "sent"), begin_offsets(kafka, "sent")
+    assert end.total == 20
+    assert begin.offsets == {0: 0, 1: 0}
+    assert begin.topic_id == end.topic_id
+
+
+def test_nothing_is_sent_where_one_is_bad(kafka_broker: KafkaSettings) -> None:
+    kafka = kafka_broker.model_copy(update={"questions_topic": "unsent"})
+    good = {"id": "1", "question": "q?", "context": "c"}
+    with pytest.raises(MessageError, match="context"):
+        produce_questions(kafka, [good, good | {"context": ""}], lambda *_: None)
+    with pytest.raises(TopicMissing):
+        end_offsets(kafka, "unsent")
+
+
+def test_a_topic_made_again_has_another_id(kafka_broker: KafkaSettings) -> None:
+    ensure_topics(kafka_broker, ["again"])
+    before = end_offsets(kafka_broker, "again")
+    ensure_topics(kafka_broker, ["again"])
+    assert end_offsets(kafka_broker, "again") == before
+    admin = AdminClient(client_config(kafka_broker))
+    admin.delete_topics(["again"])["again"].result(10)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            end_offsets(kafka_broker, "again")
+        except TopicMissing:
+            break
+    ensure_topics(kafka_broker, ["again"])
+    assert end_offsets(kafka_broker, "again").topic_id != before.topic_id
