@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SOURCE = ["id", "question", "source", "topic", "partition", "offset", "asked_at", "metadata"]
+_FILE = (
+    "id string, question string, answer string, model_version string, topic string, "
+    "partition int, offset bigint, asked_at timestamp, answered_at timestamp, "
+    "metadata map<string,string>"
+)
 _ISO = "yyyy-MM-dd'T'HH:mm:ss.SSSXXX"
 _CLIENT = {"kafka.request.timeout.ms": "15000", "kafka.default.api.timeout.ms": "20000"}
 
@@ -83,6 +88,7 @@ def answer_available(
         TopicMissing: there is no topic of questions.
         ConsumerError: the checkpoint is gone or unanswered questions are; `answer` drops rows.
     """
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
     from pyspark.errors import StreamingQueryException
 
     started = time.monotonic()
@@ -126,8 +132,8 @@ def answer_available(
     try:
         query.awaitTermination()
     except StreamingQueryException as error:
-        if batches.error is not None:  # what the model raised, say, rather than Spark's wrapping
-            raise batches.error from None
+        if batches.error is not None and not isinstance(batches.error, Py4JError):
+            raise batches.error from None  # the model's own error, not Spark's wrapping of it
         raise _explain(error, kafka, checkpoint, table) from error
     finally:
         query.stop()
@@ -219,14 +225,13 @@ class _Batches:
         parsed = parsed.withColumn("reason", why_dead(sf.col("value"), sf.col("parsed"))).persist()
         place = self.table / f"batch_id={batch_id}"
         try:
+            letters, messages = parsed.select(sf.count("reason"), sf.count("*")).collect()[0]
             if not place.exists():  # else it is a repeat, after a crash
-                self._write(parsed.where("reason is null"), place)
-            answers = batch.sparkSession.read.parquet(_uri(place))
-            dead = parsed.where("reason is not null")
-            self._send(answers, dead)
+                self._write(parsed.where("reason is null"), messages - letters, place)
+            answers = batch.sparkSession.read.schema(_FILE).parquet(_uri(place))
+            self._send(answers, parsed.where("reason is not null"))
             seconds = sf.col("answered_at").cast("double") - sf.col("asked_at").cast("double")
             rows = answers.select(seconds, sf.col("answer").isNull()).collect()
-            letters = dead.count()
         finally:
             parsed.unpersist()
         abstained = sum(row[1] for row in rows)
@@ -245,7 +250,7 @@ class _Batches:
             (len(rows) + letters) / took,
         )
 
-    def _write(self, good: "DataFrame", place: Path) -> None:
+    def _write(self, good: "DataFrame", asked: int, place: Path) -> None:
         """Answer the readable messages of a batch and put them in their place in the table."""
         from pyspark.sql import functions as sf
 
@@ -256,7 +261,7 @@ class _Batches:
         ).repartition(good.sparkSession.sparkContext.defaultParallelism)  # fmt: skip
         answers = self.answer(questions).select(*_SOURCE, "answer").persist()
         try:
-            asked, told = good.count(), answers.count()
+            told = answers.count()
             if asked != told:
                 raise ConsumerError(f"the model was asked {asked} questions and gave {told} rows")
             said = sf.trim("answer")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 _silent = logging.getLogger(f"{__name__}.librdkafka")
 _silent.addHandler(logging.NullHandler())
 _silent.propagate = False  # errors are raised; its own lines repeat them for ever
+
+# a topic that was just made has no leader yet
+_PASSING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 class KafkaUnavailable(RuntimeError):  # noqa: N818
@@ -98,35 +101,49 @@ def begin_offsets(kafka: "KafkaSettings", topic: str, timeout_s: float = 5) -> T
     return _offsets(kafka, topic, OffsetSpec.earliest(), timeout_s)
 
 
+def topic_id_text(topic_id: Uuid) -> str:
+    """A topic's id as Kafka's own tools write it, which can name a directory.
+
+    librdkafka writes it with the `/` and `+` of plain base64.
+    """
+    return str(topic_id).translate(str.maketrans("+/", "-_"))
+
+
 def _offsets(
     kafka: "KafkaSettings", topic: str, spec: OffsetSpec, timeout_s: float
 ) -> TopicOffsets:
+    admin = AdminClient(client_config(kafka))
     deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return _ask_offsets(admin, topic, spec, deadline)
+        except (KafkaException, TimeoutError) as error:
+            code = _code(error)
+            if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise TopicMissing(
+                    f"there is no topic {topic!r} on {kafka.bootstrap_servers}"
+                ) from None
+            if code not in _PASSING or time.monotonic() > deadline:
+                _raise(kafka, error)
+            time.sleep(0.1)
 
+
+def _ask_offsets(admin: AdminClient, topic: str, spec: OffsetSpec, deadline: float) -> TopicOffsets:
     def left() -> float:
         return max(0.1, deadline - time.monotonic())
 
-    admin = AdminClient(client_config(kafka))
-    try:
-        # the metadata first: its wait ends when the broker cannot be reached
-        partitions = admin.list_topics(topic, timeout=left()).topics[topic]
-        if partitions.error is not None:
-            raise KafkaException(partitions.error)
-        description = admin.describe_topics(
-            TopicCollection([topic]), request_timeout=left()
-        )[topic].result(left() + 0.5)  # fmt: skip
-        wanted = {TopicPartition(topic, number): spec for number in partitions.partitions}
-        offsets = {
-            partition.partition: found.result(left() + 0.5).offset
-            for partition, found in admin.list_offsets(wanted, request_timeout=left()).items()
-        }
-    except (KafkaException, TimeoutError) as error:
-        if _code(error) == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise TopicMissing(
-                f"there is no topic {topic!r} on {kafka.bootstrap_servers}"
-            ) from None
-        _raise(kafka, error)
-    return TopicOffsets(str(description.topic_id), offsets)
+    # the metadata first: its wait ends when the broker cannot be reached
+    partitions = admin.list_topics(topic, timeout=left()).topics[topic]
+    if partitions.error is not None:
+        raise KafkaException(partitions.error)
+    described = admin.describe_topics(TopicCollection([topic]), request_timeout=left())
+    topic_id = topic_id_text(described[topic].result(left()).topic_id)
+    wanted = {TopicPartition(topic, number): spec for number in partitions.partitions}
+    offsets = {
+        partition.partition: found.result(left()).offset
+        for partition, found in admin.list_offsets(wanted, request_timeout=left()).items()
+    }
+    return TopicOffsets(topic_id, offsets)
 
 
 def _code(error: Exception) -> int | None:

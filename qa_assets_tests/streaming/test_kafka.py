@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from confluent_kafka import Uuid
 from confluent_kafka.admin import AdminClient
 
 from qa_assets.settings import KafkaSettings
@@ -13,6 +14,7 @@ from qa_assets.streaming.kafka import (
     client_config,
     end_offsets,
     ensure_topics,
+    topic_id_text,
 )
 from qa_assets.streaming.messages import MessageError
 from qa_assets.streaming.producer import produce_questions
@@ -32,6 +34,12 @@ def test_no_topic_is_told_from_no_broker(kafka_broker: KafkaSettings) -> None:
         end_offsets(kafka_broker, "nowhere")
     with pytest.raises(TopicMissing):  # asking has not made it
         end_offsets(kafka_broker, "nowhere")
+
+
+def test_a_topic_id_can_name_a_directory() -> None:
+    assert str(Uuid(-1, -2)) == "/////////////////////g"
+    assert topic_id_text(Uuid(-1, -2)) == "_____________________g"
+    assert topic_id_text(Uuid(0xFBEFBEFBEFBEFBEF - 2**64, 0)).startswith("-" * 10)
 
 
 def test_what_is_sent_is_where_it_says_and_keys_keep_their_partition(
