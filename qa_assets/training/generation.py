@@ -1,0 +1,119 @@
+"""Greedy decoding of many sources."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qa_assets.training import base_model, features
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_log = logging.getLogger(__name__)
+_LOG_SECONDS = 5.0
+
+
+def generate(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    sources: Sequence[str],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    max_source_tokens: int,
+    precision: str = "auto",
+) -> list[str]:
+    """Answer every source greedily, with a KV cache, in batches of similar length.
+
+    The model's `generation_config` is honoured, its `sequence_bias` (the calibrated abstention)
+    included.
+
+    Args:
+        model: on the device to compute on.
+        tokenizer: the model's.
+        sources: any number of texts.
+        max_new_tokens: tokens of an answer at most, the end of the sequence included.
+        batch_size: sources decoded together.
+        max_source_tokens: longer sources are cut at the end.
+        precision: `auto`, `fp32` or `bf16`, see `base_model.autocast`.
+
+    Returns:
+        Texts in the order of `sources`.
+    """
+    texts = [""] * len(sources)
+    for numbers, output in decode(
+        model,
+        tokenizer,
+        sources,
+        batch_size=batch_size,
+        max_source_tokens=max_source_tokens,
+        precision=precision,
+        max_new_tokens=max_new_tokens,
+    ):
+        for number, text in zip(numbers, texts_of(tokenizer, output), strict=True):
+            texts[number] = text
+    return texts
+
+
+def decode(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    sources: Sequence[str],
+    *,
+    batch_size: int,
+    max_source_tokens: int,
+    precision: str,
+    **options: Any,
+) -> Iterator[tuple[list[int], Any]]:
+    """Decode in batches, the longest sources first; logs progress every few seconds.
+
+    Args:
+        model: as in `generate`, like the other arguments that are not listed here.
+        tokenizer: the model's.
+        sources: any number of texts.
+        batch_size: sources decoded together.
+        max_source_tokens: longer sources are cut at the end.
+        precision: see `base_model.autocast`.
+        options: of `model.generate`.
+
+    Yields:
+        The numbers of a batch's sources, and what `model.generate` returned as a dictionary.
+    """
+    import torch
+
+    ids, _ = features.encode_sources(sources, tokenizer, max_source_tokens)
+    start = logged = time.monotonic()
+    done = 0
+    model.eval()
+    for numbers in features.batches_by_length([len(one) for one in ids], batch_size):
+        input_ids = features.pad([ids[number] for number in numbers], tokenizer.pad_token_id)
+        with torch.inference_mode(), base_model.autocast(model, precision):
+            output = model.generate(
+                input_ids=input_ids.to(model.device),
+                attention_mask=(input_ids != tokenizer.pad_token_id).long().to(model.device),
+                do_sample=False,
+                num_beams=1,
+                use_cache=True,
+                return_dict_in_generate=True,
+                **options,
+            )
+        yield numbers, output
+        done += len(numbers)
+        if time.monotonic() - logged > _LOG_SECONDS:
+            logged = time.monotonic()
+            _log.info(
+                "answered %d of %d, %.1f questions/s",
+                done, len(ids), done / (logged - start),
+            )  # fmt: skip
+
+
+def texts_of(tokenizer: "PreTrainedTokenizerBase", output: Any) -> list[str]:
+    """The texts of a batch that was decoded."""
+    decoded = tokenizer.batch_decode(output.sequences, skip_special_tokens=True)
+    return [text.strip() for text in decoded]
+
+
+def to_answers(texts: Sequence[str], null_text: str) -> list[str]:
+    """What a model said as answers: the empty string, SQuAD's abstention, for `null_text`."""
+    return ["" if text.strip().lower() == null_text.lower() else text.strip() for text in texts]
