@@ -16,9 +16,3 @@ def source_column(question: "Column", context: "Column") -> "Column":
     from pyspark.sql import functions as F  # noqa: N812
 
     return F.concat(F.lit("question: "), question, F.lit(" context: "), context)
-
-
-def answer_text(generated: str, no_answer: str) -> str:
-    """What the model means by `generated`: "" where it says `no_answer`, or nothing."""
-    text = generated.strip()
-    return "" if text.lower() == no_answer.lower() else text

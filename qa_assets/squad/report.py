@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from qa_assets.squad.metric import f1_each, score
-from qa_assets.squad.prompts import answer_text
 
 SHOWN = ("exact", "f1", "HasAns_f1", "NoAns_f1")
 
@@ -67,25 +66,22 @@ def read_split(
 
 def compare(
     questions: Sequence[Mapping[str, Any]],
-    generated: Mapping[str, Sequence[str]],
-    no_answer: str,
+    answers: Mapping[str, Sequence[str]],
 ) -> Comparison:
-    """Score what each model generated for the same questions.
+    """Score what each model answered to the same questions.
 
     Args:
         questions: rows with at least `id, question, context, references`.
-        generated: one text a question, by model name.
-        no_answer: what a model says to abstain.
+        answers: one text a question, "" to abstain, by model name.
     """
     references = [row["references"] for row in questions]
     rows = [
         {key: row[key] for key in ("id", "question", "context", "references")} for row in questions
     ]
     scores = {}
-    for model, texts in generated.items():
-        answers = [answer_text(text, no_answer) for text in texts]
-        scores[model] = score(answers, references)
-        for row, answer in zip(rows, answers, strict=True):
+    for model, texts in answers.items():
+        scores[model] = score(texts, references)
+        for row, answer in zip(rows, texts, strict=True):
             row[model] = answer
             row[f"{model}_f1"] = f1_each(answer, row["references"])
     return Comparison(scores, rows)

@@ -54,7 +54,7 @@ def answers(
         max_source_tokens=config.max_source_tokens,
         precision=config.precision,
     )
-    return ["" if text.strip().lower() == null_text.lower() else text.strip() for text in texts]
+    return generation.to_answers(texts, null_text)
 
 
 def select(

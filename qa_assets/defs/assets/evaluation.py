@@ -109,7 +109,6 @@ def test_report(
             )
             for name, where in models.items()
         },
-        settings.data.no_answer,
     )
     wrong = markdown_table(result.errors("tuned"))
     with store.write("test_report", model, test) as draft:

@@ -136,7 +136,6 @@ def answer_report(
     result = compare(
         [gold[key] for key in answered["id"]],
         {"streamed": [text or "" for text in answered["answer"]]},
-        settings.data.no_answer,
     )
     latency = (answered["answered_at"] - answered["asked_at"]).dt.total_seconds()
     numbers = {

@@ -11,8 +11,8 @@ from qa_assets.artifacts import ArtifactStore
 from qa_assets.defs.resources.spark import SparkResource
 from qa_assets.defs.tables import markdown_table
 from qa_assets.settings import Settings
-from qa_assets.squad.prompts import answer_text
 from qa_assets.training.config import TrainingConfig
+from qa_assets.training.generation import to_answers
 
 _LEAST_EQUAL = 0.98
 
@@ -52,8 +52,9 @@ def onnx_equals_transformers(
         list(expected["source"]),
         max_new_tokens=config.max_target_tokens,
         max_source_tokens=config.max_source_tokens,
+        batch_size=1,
     )
-    texts = [answer_text(text, settings.data.no_answer) for text in got]
+    texts = to_answers(got, settings.data.no_answer)
     return _equal(list(expected["source"]), list(expected["answer"]), texts)
 
 
@@ -76,5 +77,5 @@ def spark_nlp_equals_transformers(
         session.sparkContext.defaultParallelism
     )
     got = spark_nlp.answer(pipeline, frame).select("row", "answer").toPandas().sort_values("row")
-    texts = [answer_text(text, settings.data.no_answer) for text in got["answer"]]
+    texts = to_answers(list(got["answer"]), settings.data.no_answer)
     return _equal(list(expected["source"]), list(expected["answer"]), texts)
