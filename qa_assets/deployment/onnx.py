@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from qa_assets.deployment.atomic import atomic_directory
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +70,23 @@ def export(model_dir: Path, out: Path) -> OnnxExport:
         ExportError: Spark NLP could not run this model, or a file of it is missing.
         FileExistsError: `out` exists.
     """
-    _check_config(model_dir)
+    from sentencepiece import SentencePieceProcessor
+    from transformers import GenerationConfig
+
+    config = _read_config(model_dir)
+    pieces = SentencePieceProcessor(model_file=str(model_dir / "spiece.model")).get_piece_size()
+    generation = GenerationConfig.from_pretrained(model_dir, local_files_only=True)
+    token_bias = _token_bias(generation, min(pieces, config.vocab_size))
     with atomic_directory(out) as draft, _quiet():
         started = time.monotonic()
         _export_graphs(model_dir, draft)
-        pieces, token_bias = _export_texts(model_dir, draft)
         _bias_logits(draft / DECODER, pieces, token_bias)
+        generation.sequence_bias = None  # it is in the graph from here on
+        generation.save_pretrained(draft)
+        (draft / "tokenizer.json").unlink(missing_ok=True)  # optimum's copy of the fast one
+        _load_tokenizer(model_dir).save_pretrained(draft)
+        (draft / SENTENCE_PIECE).parent.mkdir()
+        shutil.copy(draft / "spiece.model", draft / SENTENCE_PIECE)
         size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
     logger.info(
         "exported %s to ONNX: %.1f MB in %.1f s", model_dir, size / 1e6, time.monotonic() - started
@@ -116,9 +127,7 @@ def answer(
     for start in range(0, len(todo), batch_size):
         batch = todo[start : start + batch_size]
         inputs = tokenizer(
-            # as SentencePiece alone reads it: without a last space, "</s>" as plain text
-            [sources[index].rstrip() for index in batch],
-            split_special_tokens=True,
+            [sources[index] for index in batch],
             truncation=max_source_tokens is not None,
             max_length=max_source_tokens,
             padding=True,
@@ -139,10 +148,10 @@ def answer(
     return answers
 
 
-def _check_config(model_dir: Path) -> None:
+def _read_config(model_dir: Path) -> "PretrainedConfig":
     from transformers import AutoConfig
 
-    for name in (CONFIG, "spiece.model"):
+    for name in (CONFIG, "generation_config.json", "spiece.model"):
         if not (model_dir / name).is_file():
             raise ExportError(f"{model_dir} has no {name}: give the directory of a T5 model")
     config = AutoConfig.from_pretrained(model_dir, local_files_only=True)
@@ -158,6 +167,7 @@ def _check_config(model_dir: Path) -> None:
             f"{model_dir / CONFIG}: vocab_size is {config.vocab_size}, but Spark NLP runs"
             f" T5 models with {SPARK_NLP_VOCABULARY} tokens at most: train a base model with fewer"
         )
+    return config
 
 
 def _export_graphs(model_dir: Path, draft: Path) -> None:
@@ -178,30 +188,16 @@ def _export_graphs(model_dir: Path, draft: Path) -> None:
         (draft / name).unlink()  # both are in the merged one
 
 
-def _export_texts(model_dir: Path, draft: Path) -> tuple[int, dict[int, float]]:
-    """Write the tokenizer and the configs; read the number of pieces and the token biases."""
-    from sentencepiece import SentencePieceProcessor
-    from transformers import AutoConfig, GenerationConfig
-
-    _load_tokenizer(model_dir).save_pretrained(draft)
-    (draft / SENTENCE_PIECE).parent.mkdir()
-    shutil.copy(draft / "spiece.model", draft / SENTENCE_PIECE)
-    pieces = SentencePieceProcessor(model_file=str(draft / SENTENCE_PIECE)).get_piece_size()
-
-    config = AutoConfig.from_pretrained(draft)
-    generation = GenerationConfig.from_pretrained(draft)
-    token_bias = _token_bias(generation, min(pieces, config.vocab_size))
-    generation.sequence_bias = None  # in the graph from here on
-    generation.save_pretrained(draft)
-    return pieces, token_bias
-
-
 def _load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
+    """Load a tokenizer that reads texts as SentencePiece alone does, and so Spark NLP.
+
+    The fast one adds a piece for a last space, and "</s>" in a text would be the end token.
+    """
     from transformers import AutoTokenizer
 
-    # a fast one that is converted on the way is slow to load, and differs in rare pieces
-    fast = (directory / "tokenizer.json").is_file()
-    return AutoTokenizer.from_pretrained(directory, use_fast=fast, local_files_only=True)
+    return AutoTokenizer.from_pretrained(
+        directory, use_fast=False, split_special_tokens=True, local_files_only=True
+    )
 
 
 def _token_bias(generation: "GenerationConfig", pieces: int) -> dict[int, float]:

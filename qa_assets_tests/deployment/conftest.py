@@ -1,0 +1,105 @@
+"""One tiny model for all tests here, and what transformers answers with it."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from qa_assets.deployment.onnx import export
+from qa_assets.training.base_model import create_tiny_t5, save
+
+MAX_NEW_TOKENS = 8
+UNUSED_IDS = 3
+"""Rows of the vocabulary without a piece, as Flan-T5 has 128."""
+
+_FACTS = [
+    ("Ada Lovelace", "wrote the first program in 1843"),
+    ("The Danube", "flows through Vienna, Budapest and Belgrade"),
+    ("Marie Curie", "won the Nobel Prize twice (physics, chemistry)"),
+    ("The heron", "eats fish, frogs & insects; it weighs 1.5 kg"),
+    ("Zoë Müller", "naïvely paid €3.20 for a café crème"),
+    ("İstanbul", "lies on both sides of the Bosphorus"),
+]
+SOURCES = [
+    *(f"question: Who {done}? context: {who} {done}." for who, done in _FACTS),
+    *(f"question: What of {who}? context: {done}." for who, done in _FACTS),
+    *(f"question: Why? context: {a} {b}. {c} {d}." for (a, d), (c, b) in pairwise(_FACTS)),
+    # unknown pieces, what NFKC changes, what looks like special tokens
+    "question: 誰? context: 日本語 テキスト 😀 and ﬁve ½ ①",
+    "question: what is </s>? context: <pad> <unk> <extra_id_0> </s> is plain text",
+    # space of all sorts
+    "question: lines? context: one\ntwo\r\n\r\nthree\tfour  five\u00a0six\u3000seven",
+    "  question: around?   context: spaces on both sides \n",
+    "question: blank context? context:  ",
+    "context",
+    # more than 512 tokens
+    "question: long? context: " + " ".join(f"{a} {b} again." for a, b in _FACTS * 12),
+]
+BLANK = ["", " ", "\n\t\u00a0\u3000"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What transformers says to SOURCES: with the biases of the generation config, and without."""
+
+    answers: list[str]
+    tokens: list[list[int]]
+    unbiased: list[str]
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T5 with random weights: each source gets other words, with no ties between them.
+
+    Biases on the end, the unknown and the no-answer token make answers of different lengths that
+    hold all three. The rows without a piece are what it would like best to say.
+    """
+    import torch
+    from transformers import T5ForConditionalGeneration, T5Tokenizer
+
+    out = create_tiny_t5(
+        SOURCES, tmp_path_factory.mktemp("model") / "tiny", null_text="unavailable", seed=1
+    )
+    tokenizer = T5Tokenizer.from_pretrained(out)
+    config = T5ForConditionalGeneration.config_class.from_pretrained(out)
+    config.vocab_size = len(tokenizer) + UNUSED_IDS
+    torch.manual_seed(1)
+    model = T5ForConditionalGeneration(config)
+    with torch.no_grad():
+        model.lm_head.weight[len(tokenizer) :] = 3 * model.lm_head.weight[10 : 10 + UNUSED_IDS]
+    null_token = tokenizer("unavailable").input_ids[0]
+    model.generation_config.sequence_bias = [[[1], 14.0], [[2], 14.0], [[null_token], 22.0]]
+    return save(model, tokenizer, out)
+
+
+@pytest.fixture(scope="session")
+def reference(model_dir: Path) -> Reference:
+    """The answers of transformers to SOURCES, one by one."""
+    from transformers import AutoModelForSeq2SeqLM, T5Tokenizer
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(model_dir)
+    tokenizer = T5Tokenizer.from_pretrained(model_dir, split_special_tokens=True)
+    unused = list(range(len(tokenizer), model.config.vocab_size))
+
+    def say(source: str, **options: object) -> list[int]:
+        inputs = tokenizer(source, return_tensors="pt", verbose=False)
+        tokens: list[int] = model.generate(
+            **inputs, max_new_tokens=MAX_NEW_TOKENS, suppress_tokens=unused, **options
+        )[0].tolist()
+        return tokens
+
+    def text(tokens: list[int]) -> str:
+        spelt: str = tokenizer.decode(tokens, skip_special_tokens=True)
+        return spelt.strip()
+
+    tokens = [say(source) for source in SOURCES]
+    model.generation_config.sequence_bias = None
+    unbiased = [text(say(source)) for source in SOURCES]
+    return Reference([text(row) for row in tokens], tokens, unbiased)
+
+
+@pytest.fixture(scope="session")
+def onnx_dir(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model, exported."""
+    return export(model_dir, tmp_path_factory.mktemp("onnx") / "exported").directory

@@ -1,0 +1,104 @@
+"""The exported graphs answer as transformers does, and hold nothing else."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qa_assets.deployment.onnx import ExportError, answer, export
+from qa_assets_tests.deployment.conftest import BLANK, MAX_NEW_TOKENS, SOURCES, Reference
+
+
+def test_reference_exercises_what_is_compared(reference: Reference) -> None:
+    """Else equal answers would prove nothing."""
+    assert len(set(reference.answers)) > len(SOURCES) // 2
+    assert all(
+        sum(token in row for row in reference.tokens) > 1
+        for token in (1, 2, 3)  # the end, the unknown and the no-answer token, all biased
+    )
+    differing = sum(a != b for a, b in zip(reference.answers, reference.unbiased, strict=True))
+    assert differing > len(SOURCES) // 3
+
+
+def test_answers_equal_transformers(onnx_dir: Path, reference: Reference) -> None:
+    got = answer(
+        onnx_dir, [*SOURCES, *BLANK], max_new_tokens=MAX_NEW_TOKENS, batch_size=len(SOURCES) // 3
+    )
+    assert got == [*reference.answers, *[""] * len(BLANK)]
+
+
+def test_long_sources_are_cut_on_demand(onnx_dir: Path) -> None:
+    whole, cut = (
+        answer(onnx_dir, SOURCES[-1:], max_new_tokens=MAX_NEW_TOKENS, max_source_tokens=limit)
+        for limit in (None, 512)
+    )
+    assert whole != cut
+
+
+def test_export_holds_what_is_needed_and_no_bias_twice(onnx_dir: Path) -> None:
+    assert {str(file.relative_to(onnx_dir)) for file in onnx_dir.rglob("*") if file.is_file()} == {
+        "encoder_model.onnx",
+        "decoder_model_merged.onnx",
+        "assets/spiece.model",
+        "config.json",
+        "generation_config.json",
+        "special_tokens_map.json",
+        "spiece.model",
+        "tokenizer_config.json",
+    }
+    assert [item.name for item in onnx_dir.parent.iterdir()] == [onnx_dir.name]
+    assert "sequence_bias" not in json.loads((onnx_dir / "generation_config.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("config.json", {"d_kv": 32}, "d_kv is 32, but"),
+        ("config.json", {"vocab_size": 40_000}, "vocab_size is 40000, but"),
+        ("config.json", {"pad_token_id": 5}, "pad_token_id is 5, but"),
+        ("config.json", {"eos_token_id": 2}, "eos_token_id is 2, but"),
+        ("config.json", {"model_type": "mt5"}, "model_type is 'mt5', but"),
+        (
+            "generation_config.json",
+            {"sequence_bias": [[[3, 4], 1.0]]},
+            r"sequence_bias of \[3, 4\]",
+        ),
+        (
+            "generation_config.json",
+            {"sequence_bias": [[[9999], 1.0]]},
+            r"sequence_bias of \[9999\]",
+        ),
+        ("spiece.model", None, "has no spiece.model"),
+    ],
+)
+def test_models_that_cannot_serve_are_refused(
+    model_dir: Path, tmp_path: Path, file: str, change: dict[str, Any] | None, message: str
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(model_dir, broken)
+    if change is None:
+        (broken / file).unlink()
+    else:
+        content = json.loads((broken / file).read_text())
+        (broken / file).write_text(json.dumps(content | change))
+    with pytest.raises(ExportError, match=message):
+        export(broken, tmp_path / "out")
+    assert [item.name for item in tmp_path.iterdir()] == ["broken"]
+
+
+def test_nothing_half_written_is_left(model_dir: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(model_dir, broken)
+    (broken / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(Exception, match="safetensors|header|model"):
+        export(broken, tmp_path / "out")
+    assert [item.name for item in tmp_path.iterdir()] == ["broken"]
+
+
+def test_what_exists_is_kept(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError, match="exists already"):
+        export(model_dir, tmp_path)
+    assert [item.name for item in tmp_path.iterdir()] == ["file"]
