@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qa_assets.embedded.class_archive import archive_options, keep_archive
 from qa_assets.embedded.jars import ensure_jars
 from qa_assets.embedded.java import java_home
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LOG_CONFIG = Path(__file__).with_name("spark-log4j2.properties")
-_STOP_GRACE_S = 15.0
+_STOP_GRACE_S = 45.0  # the first JVM writes its archive of classes, in 10 s or so
 
 
 class SparkError(RuntimeError):
@@ -71,10 +72,13 @@ def create_session(app_name: str, settings: "Settings") -> "SparkSession":
 
 def stop_session(spark: "SparkSession") -> None:
     """Stop the session and its JVM, which would otherwise live as long as this process."""
+    class_path = spark.conf.get("spark.driver.extraClassPath", None)
     try:
         spark.stop()
     finally:
-        _end_jvm()
+        ended = _end_jvm()
+        if class_path:
+            keep_archive(Path(class_path).parent, ended)
 
 
 def spark_configuration(app_name: str, settings: "Settings") -> dict[str, str]:
@@ -84,15 +88,17 @@ def spark_configuration(app_name: str, settings: "Settings") -> dict[str, str]:
         JarError: the jars are not there and cannot be fetched.
         JavaError: there is no Java 17.
     """
-    jars = ensure_jars(settings.jars, ("spark",)).spark
+    jars = ensure_jars(settings.jars, ("spark",)).spark.resolve()
     place = settings.root / "spark"
     place.mkdir(parents=True, exist_ok=True)
+    local = settings.spark.master.startswith("local")
+    java_options = ["-Duser.timezone=UTC", f'"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}"']
+    java_options += archive_options(jars) if local else []
     configuration = {
         "spark.app.name": app_name,
         "spark.master": settings.spark.master,
         "spark.driver.memory": settings.spark.driver_memory,
-        "spark.driver.extraJavaOptions": f'-Duser.timezone=UTC "-Dlog4j2.configurationFile='
-        f'{_LOG_CONFIG.as_uri()}"',
+        "spark.driver.extraJavaOptions": " ".join(java_options),
         "spark.driver.maxResultSize": "0",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
@@ -103,7 +109,7 @@ def spark_configuration(app_name: str, settings: "Settings") -> dict[str, str]:
         "spark.kryoserializer.buffer.max": "2000m",
         "spark.jsl.settings.onnx.intraOpNumThreads": "1",  # Spark's tasks are the parallelism
     }
-    if settings.spark.master.startswith("local"):
+    if local:
         configuration |= {
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
@@ -116,13 +122,17 @@ def spark_configuration(app_name: str, settings: "Settings") -> dict[str, str]:
     return configuration
 
 
-def _end_jvm() -> None:
-    """End the JVM that pyspark started and forget it, so that the next session gets its own."""
+def _end_jvm() -> bool:
+    """End the JVM that pyspark started and forget it, so that the next session gets its own.
+
+    Returns:
+        Whether it ended by itself.
+    """
     from pyspark import SparkContext
 
     gateway = SparkContext._gateway  # noqa: SLF001  pyspark has no public way to end its JVM
     if gateway is None:
-        return
+        return True
     SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
     with suppress(Exception):  # the JVM may be gone, and py4j raises all sorts of things then
         gateway.shutdown()
@@ -138,6 +148,8 @@ def _end_jvm() -> None:
         )
         jvm.kill()
         jvm.wait()
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

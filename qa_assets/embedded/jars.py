@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -40,8 +40,14 @@ COORDINATES: dict[JarSet, tuple[str, ...]] = {
     ),
 }
 EXCLUDED: dict[JarSet, tuple[str, ...]] = {
-    # engines other than ONNX Runtime
-    "spark": ("tensorflow-cpu_2.12", "jsl-llamacpp-cpu_2.12", "jsl-openvino-cpu_2.12"),
+    "spark": (
+        # engines other than ONNX Runtime
+        "tensorflow-cpu_2.12",
+        "jsl-llamacpp-cpu_2.12",
+        "jsl-openvino-cpu_2.12",
+        # and 52 jars with it, for models at gs:// addresses; ours are local
+        "google-cloud-storage",
+    ),
     "kafka": (),
 }
 
@@ -141,6 +147,8 @@ def _resolve(jars_dir: Path, name: JarSet) -> None:
             (jars_dir / name).rename(work / "replaced")
         (work / "jars").rename(jars_dir / name)
     shutil.rmtree(cache, ignore_errors=True)
+    with suppress(OSError):  # the other set may be at it
+        cache.parent.rmdir()
     seconds, megabytes = time.monotonic() - started, sum(jars.values()) / 1e6
     logger.info("%d %s jars (%.0f MB) in %.0f s", len(jars), name, megabytes, seconds)
 
