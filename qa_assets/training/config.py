@@ -13,9 +13,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    learning_rate: float = Field(
-        3e-4, gt=0, lt=1, description="Peak learning rate of AdamW."
-    )
+    learning_rate: float = Field(3e-4, gt=0, lt=1, description="Peak learning rate of AdamW.")
     schedule: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="Shape of the learning rate after the warm-up."
     )
@@ -35,16 +33,26 @@ class TrainingConfig(BaseModel):
         "auto",
         description="auto: bf16 autocast where the hardware has it and the model gains by it.",
     )
-    max_source_tokens: int = Field(
-        512, ge=16, description="Longer sources are cut at the end."
-    )
+    max_source_tokens: int = Field(512, ge=16, description="Longer sources are cut at the end.")
     max_target_tokens: int = Field(32, ge=2)
     eval_questions: int = Field(
         500,
         ge=1,
         description="Valid questions decoded at each evaluation during training.",
     )
-    evaluations: int = Field(
-        2, ge=1, description="Evaluations (and checkpoints) over a training."
-    )
+    evaluations: int = Field(2, ge=1, description="Evaluations (and checkpoints) over a training.")
     seed: int = 20
+
+
+class SearchSpace(BaseModel):
+    """What the trials of a search draw from; the rest is as in their `TrainingConfig`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: tuple[float, float] = Field(
+        (1e-4, 1e-3), description="Least and greatest peak, drawn evenly by order of magnitude."
+    )
+    batch_size: tuple[int, ...] = Field((16, 24, 32), min_length=1)
+    schedule: tuple[Literal["linear", "cosine", "constant"], ...] = Field(
+        ("linear", "cosine"), min_length=1
+    )

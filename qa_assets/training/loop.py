@@ -5,6 +5,7 @@ Knows nothing of Ray; `search` hands it a callback to report to. How a step is t
 
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,6 +71,7 @@ def train(
     score: Score,
     null_text: str,
     report: Report | None = None,
+    stop: Callable[[], bool] | None = None,
     rank: int = 0,
     world_size: int = 1,
     train_limit: int | None = None,
@@ -89,6 +91,7 @@ def train(
         null_text: what the model says where there is no answer; scored as "".
         report: called after every evaluation with its metrics and the best checkpoint so far; on
             ranks other than 0 with no metrics and no checkpoint.
+        stop: asked after every step whether to end early, with a last evaluation.
         rank: of this process.
         world_size: processes; above 1 a process group of PyTorch must exist.
         train_limit: learn from so many rows at most.
@@ -105,7 +108,7 @@ def train(
     rows = features.read_rows(train_rows, train_limit, config.seed)
     valid = features.read_rows(valid_rows, config.eval_questions, config.seed)
     encoded = features.encode(rows, tokenizer, config.max_source_tokens, config.max_target_tokens)
-    stepper = Stepper(config, model, encoded, tokenizer.pad_token_id, rank, world_size)
+    stepper = Stepper(config, model, encoded, tokenizer.pad_token_id, stop, rank, world_size)
     _log.info(
         "%d questions, %d steps of %d, %.1f M parameters on %s",
         len(rows), stepper.total, config.batch_size, model.num_parameters() / 1e6, model.device,
@@ -114,10 +117,14 @@ def train(
     result = TrainingResult(out / "checkpoint", truncated=encoded.truncated)
     for step, progress in stepper.steps(result.history):
         due = len(result.evaluations) + 1
-        if progress * config.evaluations < due:
+        if progress < 1 and progress * config.evaluations < due:
             continue
         result.steps = step
-        metrics = {"step": step, "epoch": step / stepper.per_epoch}
+        metrics = {
+            "step": step,
+            "epoch": step / stepper.per_epoch,
+            "loss": result.history[-1]["loss"] if result.history else math.nan,
+        }
         if rank == 0:
             metrics |= _evaluate(config, model, tokenizer, valid, score, null_text)
             if metrics["f1"] > result.metrics.get("f1", -1):

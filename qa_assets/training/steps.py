@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from qa_assets.training import base_model, features
@@ -43,6 +43,7 @@ class Stepper:
         model: "PreTrainedModel",
         encoded: features.Features,
         pad_id: int,
+        stop: Callable[[], bool] | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -53,6 +54,7 @@ class Stepper:
             model: is changed in place.
             encoded: what to learn from.
             pad_id: token to pad sources with.
+            stop: asked on rank 0 after every step whether to end.
             rank: of this process.
             world_size: processes; above 1 a process group of PyTorch must exist.
         """
@@ -62,7 +64,7 @@ class Stepper:
             raise TrainingError(f"{len(encoded.sources)} rows for {world_size} workers")
         torch.set_float32_matmul_precision("high")
         self.config, self.encoded, self.pad_id = config, encoded, pad_id
-        self.rank, self.world_size = rank, world_size
+        self.stop, self.rank, self.world_size = stop, rank, world_size
         self.lengths = [len(source) for source in encoded.sources]
         self.per_epoch = math.ceil(len(self.lengths) / config.batch_size)
         self.total = max(1, round(config.epochs * self.per_epoch))
@@ -128,11 +130,14 @@ class Stepper:
         import torch
 
         batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
+        labels = batch.pop("labels")
+        # without labels the model leaves the loss to us, which it knows no smoothing for
+        inputs = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
         with base_model.autocast(self.model, self.config.precision):
-            logits = self.forward(**batch).logits
+            logits = self.forward(**batch, decoder_input_ids=inputs, use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1).float(),
-            batch["labels"].flatten(),
+            labels.flatten(),
             label_smoothing=self.config.label_smoothing,
         )
         loss.backward()
@@ -150,11 +155,12 @@ class Stepper:
         the same steps whatever the machine does meanwhile.
         """
         share = step / self.total
-        if self.config.max_minutes is None:
-            return share
-        time_share = self.elapsed / (60 * self.config.max_minutes)
-        if time_share > _TRUST:
-            share = max(share, time_share)
+        if self.config.max_minutes is not None:
+            time_share = self.elapsed / (60 * self.config.max_minutes)
+            if time_share > _TRUST:
+                share = max(share, time_share)
+        if self.rank == 0 and self.stop and self.stop():
+            share = 1.0
         return min(1.0, self._agreed(share))
 
     def _agreed(self, value: float) -> float:
