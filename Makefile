@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 export QA_ASSETS_PROFILE := $(PROFILE)
 # compiled modules make every later start quicker
 unexport PYTHONDONTWRITEBYTECODE
+# threads of torch that wait must not take the cores from Spark beside them
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: run ui test lint setup doctor lock clean help
 .DEFAULT_GOAL := help

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -73,10 +75,13 @@ def create_session(app_name: str, settings: "Settings") -> "SparkSession":
 def stop_session(spark: "SparkSession") -> None:
     """Stop the session and its JVM, which would otherwise live as long as this process."""
     class_path = spark.conf.get("spark.driver.extraClassPath", None)
+    temporary = spark.conf.get("spark.local.dir", None)
     try:
         spark.stop()
     finally:
         ended = _end_jvm()
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
         if class_path:
             keep_archive(Path(class_path).parent, ended)
 
@@ -91,8 +96,14 @@ def spark_configuration(app_name: str, settings: "Settings") -> dict[str, str]:
     jars = ensure_jars(settings.jars, ("spark",)).spark.resolve()
     place = settings.root / "spark"
     place.mkdir(parents=True, exist_ok=True)
+    temporary = tempfile.mkdtemp(prefix="session-", dir=place)
     local = settings.spark.master.startswith("local")
-    java_options = ["-Duser.timezone=UTC", f'"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}"']
+    # Spark NLP leaves copies of the model there, 750 MB of Flan-T5-small
+    java_options = [
+        "-Duser.timezone=UTC",
+        f"-Djava.io.tmpdir={temporary}",
+        f'"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}"',
+    ]
     java_options += archive_options(jars) if local else []
     configuration = {
         "spark.app.name": app_name,
@@ -113,7 +124,7 @@ def spark_configuration(app_name: str, settings: "Settings") -> dict[str, str]:
         configuration |= {
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
-            "spark.local.dir": str(place / "tmp"),
+            "spark.local.dir": temporary,
             # not spark.jars, which copies them all for each session
             "spark.driver.extraClassPath": str(jars / "*"),
         }

@@ -57,8 +57,8 @@ def _streamed(store: ArtifactStore) -> Table | None:
     )
     table.add_column("question", overflow="fold")
     table.add_column("answer", overflow="fold")
-    for row in read_split(report.path / "answers.parquet", ["question", "answer"], 5):
-        table.add_row(row["question"], row["answer"] or "(no answer)")
+    for row in read_split(report.path / "answers.parquet", ["question", "streamed"], 5):
+        table.add_row(row["question"], row["streamed"] or "(no answer)")
     return table
 
 

@@ -71,6 +71,8 @@ def _prepare(settings: Settings) -> None:
     shutil.copyfile(
         Path(__file__).parent.parent / "dagster.yaml", settings.dagster_home / "dagster.yaml"
     )
+    # torch's threads would spin while Spark needs the cores: five times slower beside it
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ |= {
         "DAGSTER_HOME": str(settings.dagster_home),
         "QA_ASSETS_PROFILE": settings.profile,

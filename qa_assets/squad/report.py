@@ -1,5 +1,6 @@
 """Models side by side on the same questions: scores, and answers question by question."""
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,13 @@ class Comparison:
 def read_split(
     path: Path, columns: Sequence[str], limit: int | None = None
 ) -> list[dict[str, Any]]:
-    """Rows of a Parquet split, in its order (sorted by id)."""
+    """Rows of a Parquet split, in its order; of more than `limit` a sample, always the same."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(path, columns=list(columns))
-    rows: list[dict[str, Any]] = table.slice(0, limit).to_pylist()
+    if limit is not None and limit < table.num_rows:
+        table = table.take(sorted(random.Random(0).sample(range(table.num_rows), limit)))
+    rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
 

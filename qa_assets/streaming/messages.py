@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 VERSION = 1
+# an encoder's memory grows with the square of the length: 2 GB at 4,096 tokens of Flan-T5-small
+MOST_CHARACTERS = {"id": 500, "question": 1_000, "context": 6_000}
 
 QUESTION_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -19,9 +21,10 @@ QUESTION_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["id", "question", "context"],
     "properties": {
-        "id": {"type": "string", "pattern": r"\S"},
-        "question": {"type": "string", "pattern": r"\S"},
-        "context": {"type": "string", "pattern": r"\S"},
+        **{
+            name: {"type": "string", "pattern": r"\S", "maxLength": most}
+            for name, most in MOST_CHARACTERS.items()
+        },
         "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
         "version": {"const": VERSION},
     },
@@ -51,8 +54,19 @@ NOT_UTF8 = "not UTF-8"
 NOT_JSON = "not one JSON object"
 WRONG_TYPE = "a field has another type than in the schema"
 WRONG_VERSION = f"version is not {VERSION}"
-MISSING = {name: f"{name} is missing or blank" for name in ("id", "question", "context")}
-REASONS = (EMPTY, NOT_UTF8, NOT_JSON, WRONG_TYPE, WRONG_VERSION, *MISSING.values())
+MISSING = {name: f"{name} is missing or blank" for name in MOST_CHARACTERS}
+TOO_LONG = {
+    name: f"{name} is longer than {most} characters" for name, most in MOST_CHARACTERS.items()
+}
+REASONS = (
+    EMPTY,
+    NOT_UTF8,
+    NOT_JSON,
+    WRONG_TYPE,
+    WRONG_VERSION,
+    *MISSING.values(),
+    *TOO_LONG.values(),
+)
 """All that a dead letter's `reason` header may say."""
 
 _CORRUPT = "_corrupt"
@@ -131,4 +145,6 @@ def why_dead(value: "Column", parsed: "Column") -> "Column":
     )
     for name, missing in MISSING.items():
         reason = reason.when(~sf.coalesce(parsed[name].rlike(r"(?U)\S"), sf.lit(False)), missing)
+    for name, too_long in TOO_LONG.items():
+        reason = reason.when(sf.length(parsed[name]) > MOST_CHARACTERS[name], too_long)
     return reason

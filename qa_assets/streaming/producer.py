@@ -1,6 +1,7 @@
 """Puts questions on their topic."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from qa_assets.settings import KafkaSettings
 
 _DELIVERY_S = 30.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,12 @@ class Sent:
 def produce_questions(
     kafka: "KafkaSettings",
     questions: Iterable[Mapping[str, Any]],
-    progress: Callable[[int, int], None],
 ) -> list[Sent]:
     """Send questions, keyed by id, each exactly once to the partition of its key.
 
     Args:
         kafka: the broker; the topic is made where it is missing.
         questions: as `QUESTION_SCHEMA` says; all are checked before the first is sent.
-        progress: called every second with how many were delivered, of how many.
 
     Returns:
         What was delivered, in the order of the questions.
@@ -78,8 +79,7 @@ def produce_questions(
         producer.poll(0)
     deadline = time.monotonic() + _DELIVERY_S + 5
     while producer.flush(1.0) and time.monotonic() < deadline:
-        progress(len(sent), len(messages))
-    progress(len(sent), len(messages))
+        logger.info("%d of %d questions delivered", len(sent), len(messages))
     if len(sent) < len(messages):
         raise KafkaUnavailable(
             f"only {len(sent)} of {len(messages)} questions were delivered to "

@@ -14,7 +14,7 @@ Score = Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]]
 ScoreEach = Callable[[str, Sequence[str]], float]
 
 EXPECTED = "expected.parquet"
-PARITY_ROWS = 64
+_PARITY_ROWS = 64
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def select(
     calibrated = calibration.calibrate(
         model, tokenizer, rows, config=config, null_text=null_text, score_each=score_each
     )
-    calibration.apply(out, tokenizer, calibrated)
+    calibration.apply(out, calibrated)
     candidate = score(answers(out, sources, config, null_text), references)
     chosen, bias, valid = best.name, calibrated.bias, candidate
     if champion is not None and champion.valid_f1 > candidate["f1"]:
@@ -105,7 +105,7 @@ def select(
         valid = score(answers(out, sources, config, null_text), references)
     _log.info("measuring the untuned model on %d questions", len(rows))
     untuned = score(answers(base, sources, config, null_text), references)
-    _write_expected(out, sources[:PARITY_ROWS], config, null_text)
+    _write_expected(out, sources[:: max(1, len(sources) // _PARITY_ROWS)], config, null_text)
     return Selection(
         chosen,
         bias,

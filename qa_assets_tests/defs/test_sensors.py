@@ -37,9 +37,7 @@ def store(tmp_path: Path) -> ArtifactStore:
     return made
 
 
-def tick(
-    instance: dg.DagsterInstance, settings: Settings, store: ArtifactStore
-) -> dg.SensorResult:
+def tick(instance: dg.DagsterInstance, settings: Settings, store: ArtifactStore) -> dg.SensorResult:
     context = dg.build_sensor_context(instance=instance)
     result = new_questions(context, settings=settings, store=store)
     assert isinstance(result, dg.SensorResult)
@@ -50,7 +48,7 @@ def send(settings: Settings, count: int) -> kafka.TopicOffsets:
     messages = [
         {"id": str(n), "question": "Who led?", "context": "Rollo led."} for n in range(count)
     ]
-    producer.produce_questions(settings.kafka, messages, lambda done, total: None)
+    producer.produce_questions(settings.kafka, messages)
     return kafka.end_offsets(settings.kafka, settings.kafka.questions_topic)
 
 
@@ -89,7 +87,7 @@ def test_offsets_of_another_topic_id_do_not_count(
     instance: dg.DagsterInstance, settings: Settings, store: ArtifactStore
 ) -> None:
     topic = send(settings, 1)
-    answered(instance, kafka.TopicOffsets("another", {key: 99 for key in topic.offsets}))
+    answered(instance, kafka.TopicOffsets("another", dict.fromkeys(topic.offsets, 99)))
     assert tick(instance, settings, store).run_requests
 
 

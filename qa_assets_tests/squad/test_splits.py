@@ -22,7 +22,7 @@ def raw(tmp_path: Path) -> Path:
 
 
 def split(spark: "SparkSession", raw: Path, name: str, **settings: object) -> dict[str, dict]:  # type: ignore[type-arg]
-    data = DataSettings(**({"valid_questions": 6} | settings))  # type: ignore[arg-type]
+    data = DataSettings(**({"valid_questions": 6} | settings))
     out = {key: raw / name / key for key in NAMES}
     facts = make_splits(spark, raw, data, out)
     rows = {key: pq.read_table(out[key]).to_pylist() for key in NAMES}

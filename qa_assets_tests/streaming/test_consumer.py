@@ -38,7 +38,7 @@ class _Stream:
             {"id": one, "question": f"what {one}?", "context": "some text", "metadata": {"n": one}}
             for one in ids
         ]
-        produce_questions(self.kafka, questions, lambda *_: None)
+        produce_questions(self.kafka, questions)
 
     def answer(self, frame: "DataFrame") -> "DataFrame":
         from pyspark.sql import functions as sf

@@ -27,6 +27,8 @@ def onnx_model(store: dg.ResourceParam[ArtifactStore]) -> dg.MaterializeResult[N
     with store.write("onnx_model", model) as draft:
         onnx.export(model.path, draft.path / "onnx")
         shutil.copy(model.path / EXPECTED, draft.path)
+        # the bytes of an export are not reproducible: optimum names weights in hash order
+        draft.data_version = model.data_version
         draft.info |= {"config": model.info["config"], "model_version": model.data_version}
     size = sum(file.stat().st_size for file in draft.done().path.rglob("*.onnx"))
     return materialized(draft.done(), megabytes=size / 1e6)
@@ -56,5 +58,6 @@ def spark_nlp_model(
             max_new_tokens=config.max_target_tokens,
         )
         shutil.copy(exported.path / EXPECTED, draft.path)
+        draft.data_version = exported.data_version
         draft.info |= exported.info
     return materialized(draft.done(), model_version=exported.info["model_version"])

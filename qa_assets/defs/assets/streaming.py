@@ -123,6 +123,8 @@ def answer_report(
     settings: dg.ResourceParam[Settings], store: dg.ResourceParam[ArtifactStore]
 ) -> dg.MaterializeResult[None]:
     """The streamed test questions: EM and F1 of their answers, latency and completeness."""
+    import pandas as pd
+
     from qa_assets.squad.report import compare
     from qa_assets.streaming.table import answers_of_feed
 
@@ -147,7 +149,8 @@ def answer_report(
     }
     with store.write("answer_report", feed, test) as draft:
         (draft.path / "scores.json").write_text(json.dumps(numbers, indent=2) + "\n")
-        frame.to_parquet(draft.path / "answers.parquet", index=False)
+        asked = pd.DataFrame(result.rows).drop(columns=["context"])
+        asked.to_parquet(draft.path / "answers.parquet", index=False)
         draft.info |= numbers
     return materialized(
         draft.done(), sample_answers=markdown_table(result.samples("streamed")), **numbers
