@@ -1,0 +1,69 @@
+"""The whole graph on a small quickstart, through the command that `make run` calls."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+from dagster import DagsterEventType, DagsterRunStatus
+
+from qa_assets.definitions import defs
+from qa_assets_tests.conftest import free_port
+
+_SMALL = {
+    "QA_ASSETS_PROFILE": "quickstart",
+    "QA_ASSETS_DATA_GENERATED_QUESTIONS": "2000",
+    "QA_ASSETS_DATA_VALID_QUESTIONS": "150",
+    "QA_ASSETS_DATA_EVAL_QUESTIONS": "150",
+    "QA_ASSETS_TRAINING_MAX_MINUTES": "0.75",
+    "QA_ASSETS_STREAM_QUESTIONS": "40",
+}
+
+
+@pytest.mark.timeout(840)
+def test_every_asset_is_made_and_every_check_passes(tmp_path: Path, jars_dir: Path) -> None:
+    (tmp_path / "jars").symlink_to(jars_dir)
+    environment = _SMALL | {
+        "QA_ASSETS_HOME": str(tmp_path),
+        "QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
+    }
+    command = [str(Path(sys.executable).with_name("qa-assets")), "run"]
+    told = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+
+    home = tmp_path / "quickstart" / "dagster_home"
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        (run,) = instance.get_runs()
+        assert run.status == DagsterRunStatus.SUCCESS
+        kinds = {
+            DagsterEventType.ASSET_CHECK_EVALUATION,
+            DagsterEventType.ASSET_MATERIALIZATION,
+        }
+        events = [
+            record.event_log_entry.dagster_event
+            for record in instance.get_records_for_run(run.run_id, of_type=kinds).records
+        ]
+    checks = {
+        event.asset_check_evaluation_data.asset_check_key: event.asset_check_evaluation_data.passed
+        for event in events
+        if event and event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION
+    }
+    made = {
+        event.asset_key
+        for event in events
+        if event and event.event_type == DagsterEventType.ASSET_MATERIALIZATION
+    }
+    graph = defs().resolve_asset_graph()
+    assert set(checks) == set(graph.asset_check_keys)
+    assert all(checks.values()), checks
+    assert made == set(graph.materializable_asset_keys)
+    assert not [
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline"])
+        if str(tmp_path) in " ".join(process.info["cmdline"] or [])
+    ]
