@@ -30,9 +30,17 @@ DEAD: dict[str, tuple[bytes | None, str]] = {
     "metadata": (json.dumps(GOOD | {"metadata": 5}).encode(), messages.WRONG_TYPE),
     "version text": (json.dumps(GOOD | {"version": "one"}).encode(), messages.WRONG_TYPE),
     "version": (json.dumps(GOOD | {"version": 2}).encode(), messages.WRONG_VERSION),
+    **{
+        f"long {name}": (
+            json.dumps(GOOD | {name: "x" * (most + 1)}).encode(),
+            messages.TOO_LONG[name],
+        )
+        for name, most in messages.MOST_CHARACTERS.items()
+    },
 }
 ALIVE: dict[str, dict[str, Any]] = {
     "plain": GOOD,
+    "longest": GOOD | {"context": "x" * messages.MOST_CHARACTERS["context"]},
     "more": GOOD | {"metadata": {"a": "b"}, "version": 1, "unknown": [1]},
     "unicode": GOOD | {"question": "Où est 東京?", "context": '[1] {"quoted"} \\ \n'},
 }
