@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -125,7 +126,17 @@ def _data(settings: Settings) -> Finding:
 
 
 def _base(settings: Settings) -> Finding:
+    from qa_assets.training.base_model import BaseModelError, require_files
+
     base = settings.model.base
+    if base == "tiny":
+        return Finding("base model", "ok", "tiny, made in the run")
+    if not Path(base).is_dir():
+        return Finding("base model", "note", f"{base}: fetched from the hub by the first run")
+    try:
+        require_files(Path(base))
+    except BaseModelError as error:
+        return Finding("base model", "bad", str(error))
     return Finding("base model", "ok", base)
 
 

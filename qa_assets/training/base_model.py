@@ -40,7 +40,7 @@ def load(name_or_path: str | Path) -> "tuple[PreTrainedModel, PreTrainedTokenize
     path = Path(name_or_path)
     options: dict[str, Any] = {}
     if path.is_dir():
-        _require_files(path)
+        require_files(path)
         # converting spiece.model on the way would be slow, and differs in rare pieces
         options["use_fast"] = (path / "tokenizer.json").exists()
     elif path.is_absolute() or str(name_or_path).startswith("."):
@@ -210,7 +210,8 @@ def _cpu_has_bf16() -> bool:
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
-def _require_files(path: Path) -> None:
+def require_files(path: Path) -> None:
+    """Raise `BaseModelError` where a Hugging Face directory lacks what loading needs."""
     missing = [
         what
         for what, names in {
