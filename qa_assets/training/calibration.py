@@ -88,7 +88,6 @@ def calibrate(
         tokenizer,
         [row["source"] for row in rows],
         batch_size=config.batch_size,
-        max_source_tokens=config.max_source_tokens,
         precision=config.precision,
         max_new_tokens=config.max_target_tokens,
         suppress_tokens=[token],

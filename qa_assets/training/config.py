@@ -33,7 +33,9 @@ class TrainingConfig(BaseModel):
         "auto",
         description="auto: bf16 autocast where the hardware has it and the model gains by it.",
     )
-    max_source_tokens: int = Field(512, ge=16, description="Longer sources are cut at the end.")
+    max_source_tokens: int = Field(
+        512, ge=16, description="In training, longer sources are cut at the end."
+    )
     max_target_tokens: int = Field(32, ge=2)
     eval_questions: int = Field(
         500,

@@ -153,7 +153,6 @@ def _evaluate(
         [row["source"] for row in rows],
         max_new_tokens=config.max_target_tokens,
         batch_size=config.batch_size,
-        max_source_tokens=config.max_source_tokens,
         precision=config.precision,
     )
     answers = generation.to_answers(texts, null_text)

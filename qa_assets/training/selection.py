@@ -51,7 +51,6 @@ def answers(
         sources,
         max_new_tokens=config.max_target_tokens,
         batch_size=config.batch_size,
-        max_source_tokens=config.max_source_tokens,
         precision=config.precision,
     )
     return generation.to_answers(texts, null_text)

@@ -51,7 +51,6 @@ def onnx_equals_transformers(
         exported.path / "onnx",
         list(expected["source"]),
         max_new_tokens=config.max_target_tokens,
-        max_source_tokens=config.max_source_tokens,
         batch_size=1,
     )
     texts = to_answers(got, settings.data.no_answer)
