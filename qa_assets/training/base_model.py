@@ -92,14 +92,17 @@ def create_tiny_t5(texts: Iterable[str], out: Path, null_text: str, seed: int) -
         seed: the same texts and seed give the same weights.
 
     Raises:
-        BaseModelError: there is too little text for a vocabulary.
+        BaseModelError: there is too little text for a vocabulary, or the null text is not a word.
     """
     import torch
     from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration, T5Tokenizer
 
+    if len(null_text.split()) != 1:
+        raise BaseModelError(f"QA_ASSETS_DATA_NO_ANSWER: {null_text!r} has to be a single word")
+    serialized = _sentencepiece(list(texts), null_text)
     out.mkdir(parents=True, exist_ok=True)
     vocabulary = out / _SPIECE
-    vocabulary.write_bytes(_sentencepiece(list(texts), null_text))
+    vocabulary.write_bytes(serialized)
     # legacy: the pieces are those of SentencePiece itself, as Spark NLP makes them
     tokenizer = T5Tokenizer(str(vocabulary), extra_ids=0, legacy=True, model_max_length=512)
     config = T5Config(
@@ -163,9 +166,9 @@ def _sentencepiece(texts: list[str], null_text: str) -> bytes:
             model_type="bpe",
             vocab_size=min(3 * frequent + len(characters) + 4, _MOST_PIECES),
             hard_vocab_limit=False,
-            character_coverage=0.9995,
+            character_coverage=1.0,
             max_sentence_length=100_000,
-            user_defined_symbols=["▁" + null_text.replace(" ", "▁")],
+            user_defined_symbols=[f"▁{null_text}"],
             pad_id=0,
             eos_id=1,
             unk_id=2,

@@ -127,8 +127,8 @@ def sweep(
     """The bias that makes the mean score the best, where a row abstains if margin + bias > 0.
 
     All biases that decide the same are one interval, and there is one more of those than there are
-    different margins. Of equally good intervals the one nearest to 0 is taken, and of it 0 if it
-    holds it, else the middle.
+    different margins. Of an interval 0 is taken if it holds it, else the middle, and of equally
+    good biases the one nearest to 0.
 
     Args:
         margins: by row, the null token's logit less the best other one.
@@ -140,10 +140,11 @@ def sweep(
     """
     rows = sorted(zip(margins, answered, abstained, strict=True), reverse=True)
     biases = sorted({-margin for margin in margins})
-    edges = [biases[0] - 2.0, *biases, biases[-1] + 2.0]  # the outermost intervals have no end
+    # the outermost intervals have no end, but a middle all the same
+    edges = [min(0.0, biases[0]) - 2.0, *biases, max(0.0, biases[-1]) + 2.0]
     before = sum(null if margin > 0 else answer for margin, answer, null in rows) / len(rows)
     total = sum(answered)
-    best = (-1.0, 0.0, 0.0)
+    best, bias_of_best, after = (-1.0, 0.0), 0.0, before
     start = 0
     # in the interval (low, high] those rows abstain whose margin is at least -low
     for low, high in zip(edges, edges[1:], strict=False):
@@ -152,8 +153,10 @@ def sweep(
             start += 1
         bias = 0.0 if low < 0 <= high else (low + high) / 2
         # rounded: sums in another order must not break ties
-        best = max(best, (round(total / len(rows), 12), -max(low, -high, 0.0), bias))
-    return best[2], before, best[0]
+        rank = (round(total / len(rows), 12), -abs(bias))
+        if rank > best:
+            best, bias_of_best, after = rank, bias, total / len(rows)
+    return bias_of_best, before, after
 
 
 def apply(model_dir: Path, calibration: Calibration) -> None:

@@ -90,7 +90,7 @@ def encode_sources(
 ) -> tuple[list[list[int]], int]:
     """Token ids of each source, cut to `max_source_tokens`, and how many were cut."""
     # one call without truncation, so that those that are cut can be counted
-    ids = tokenizer(list(sources), verbose=False)["input_ids"]
+    ids = tokenizer(list(sources), verbose=False)["input_ids"] if sources else []
     end = tokenizer.eos_token_id
     cut = [
         one if len(one) <= max_source_tokens else [*one[: max_source_tokens - 1], end]
