@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_assets.deployment.atomic import atomic_directory
+from qa_assets.training.base_model import load_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PretrainedConfig
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def export(model_dir: Path, out: Path) -> OnnxExport:
         generation.sequence_bias = None  # it is in the graph from here on
         generation.save_pretrained(draft)
         (draft / "tokenizer.json").unlink(missing_ok=True)  # optimum's copy of the fast one
-        _load_tokenizer(model_dir).save_pretrained(draft)
+        load_tokenizer(model_dir).save_pretrained(draft)
         (draft / SENTENCE_PIECE).parent.mkdir()
         shutil.copy(draft / "spiece.model", draft / SENTENCE_PIECE)
         size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
@@ -99,7 +100,6 @@ def answer(
     sources: Sequence[str],
     *,
     max_new_tokens: int,
-    max_source_tokens: int | None = None,
     batch_size: int = 8,
 ) -> list[str]:
     """Answer by ONNX Runtime on the CPU, greedily.
@@ -108,7 +108,6 @@ def answer(
         onnx_dir: what `export` wrote.
         sources: model inputs; a blank one gets an empty answer.
         max_new_tokens: longest answer, in tokens.
-        max_source_tokens: cut longer sources at the end; None, as Spark NLP does, cuts nothing.
         batch_size: sources decoded at once, padded to the longest.
 
     Returns:
@@ -119,7 +118,7 @@ def answer(
     model = ORTModelForSeq2SeqLM.from_pretrained(onnx_dir, local_files_only=True)
     # optimum takes it for d_model / heads, which it is not in Flan-T5-small
     model.decoder.embed_size_per_head = model.config.d_kv
-    tokenizer = _load_tokenizer(onnx_dir)
+    tokenizer = load_tokenizer(onnx_dir)
     answers = [""] * len(sources)
     todo = [index for index, source in enumerate(sources) if source.strip()]
     todo.sort(key=lambda index: len(sources[index]))  # less padding
@@ -128,8 +127,6 @@ def answer(
         batch = todo[start : start + batch_size]
         inputs = tokenizer(
             [sources[index] for index in batch],
-            truncation=max_source_tokens is not None,
-            max_length=max_source_tokens,
             padding=True,
             return_tensors="pt",
             verbose=False,  # no hint that a source is long
@@ -186,18 +183,6 @@ def _export_graphs(model_dir: Path, draft: Path) -> None:
     )
     for name in ("decoder_model.onnx", "decoder_with_past_model.onnx"):
         (draft / name).unlink()  # both are in the merged one
-
-
-def _load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
-    """Load a tokenizer that reads texts as SentencePiece alone does, and so Spark NLP.
-
-    The fast one adds a piece for a last space, and "</s>" in a text would be the end token.
-    """
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(
-        directory, use_fast=False, split_special_tokens=True, local_files_only=True
-    )
 
 
 def _token_bias(generation: "GenerationConfig", pieces: int) -> dict[int, float]:

@@ -35,18 +35,15 @@ def load(name_or_path: str | Path) -> "tuple[PreTrainedModel, PreTrainedTokenize
     Raises:
         BaseModelError: files are missing or broken, or the hub has no such model in reach.
     """
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoModelForSeq2SeqLM
 
     path = Path(name_or_path)
-    options: dict[str, Any] = {}
     if path.is_dir():
         require_files(path)
-        # converting spiece.model on the way would be slow, and differs in rare pieces
-        options["use_fast"] = (path / "tokenizer.json").exists()
     elif path.is_absolute() or str(name_or_path).startswith("."):
         raise BaseModelError(f"{path}: there is no such directory; {_REMEDY}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(name_or_path), **options)
+        tokenizer = load_tokenizer(name_or_path)
         model = AutoModelForSeq2SeqLM.from_pretrained(
             str(name_or_path), dtype="float32", use_safetensors=True
         )
@@ -54,6 +51,18 @@ def load(name_or_path: str | Path) -> "tuple[PreTrainedModel, PreTrainedTokenize
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise BaseModelError(f"{name_or_path}: cannot be loaded ({reason}); {_REMEDY}") from error
     return model.eval(), tokenizer
+
+
+def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
+    """Load a tokenizer that reads texts as SentencePiece alone does, and so as Spark NLP does.
+
+    The fast one adds a piece for a last space and takes "</s>" in a text for the end.
+    """
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        str(name_or_path), use_fast=False, split_special_tokens=True, legacy=True
+    )
 
 
 _REMEDY = "set QA_ASSETS_MODEL_BASE to a local Hugging Face directory of a T5 model"

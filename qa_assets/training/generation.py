@@ -81,7 +81,7 @@ def decode(
     """
     import torch
 
-    ids = tokenizer(list(sources), verbose=False)["input_ids"]
+    ids = tokenizer(list(sources), verbose=False)["input_ids"] if sources else []
     start = logged = time.monotonic()
     done = 0
     model.eval()
@@ -109,7 +109,10 @@ def decode(
 
 def texts_of(tokenizer: "PreTrainedTokenizerBase", output: Any) -> list[str]:
     """The texts of a batch that was decoded."""
-    decoded = tokenizer.batch_decode(output.sequences, skip_special_tokens=True)
+    # cleaning up would take the space out of "5 , 6", which is not what the context says
+    decoded = tokenizer.batch_decode(
+        output.sequences, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
     return [text.strip() for text in decoded]
 
 

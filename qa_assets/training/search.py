@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,8 @@ _log = logging.getLogger(__name__)
 _METRIC = "f1"
 _ERROR = "error.txt"
 _STOP = "stop"
-_FORMAT = ":info_message:%(message)s"  # with this mark Ray prints no process id before it
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # reports home otherwise
-    "RAY_DEDUP_LOGS": "0",  # takes lines of progress for repetitions
-    "RAY_COLOR_PREFIX": "0",
     "RAY_worker_niceness": "0",  # of 15: threads that wait for one another hardly move on then
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # of 2 s, which every report and end waits for
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -78,6 +76,7 @@ class _Job:
     workers: int
     use_gpu: bool
     cpus_per_worker: int
+    log: Any
 
 
 def search(
@@ -120,10 +119,10 @@ def search(
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     space = space or SearchSpace()
-    with _cluster(ray_settings) as (cpus_per_worker, concurrent):
+    with _cluster(ray_settings) as (cpus_per_worker, concurrent), _worker_logs() as log:
         job = _Job(
             str(base), train_rows, valid_rows, out, score, null_text,
-            ray_settings.workers, ray_settings.use_gpu, cpus_per_worker,
+            ray_settings.workers, ray_settings.use_gpu, cpus_per_worker, log,
         )  # fmt: skip
         names = _tune(job, config, space, trials, concurrent, mlflow_uri, experiment)
     return [_read(out / "trials" / name, name, drawn) for name, drawn in names.items()]
@@ -183,6 +182,25 @@ def _resources(ray_settings: "RaySettings") -> tuple[int, int]:
             "QA_ASSETS_RAY_USE_GPU or QA_ASSETS_RAY_ADDRESS"
         )
     return per_worker, concurrent
+
+
+@contextmanager
+def _worker_logs() -> Iterator[Any]:
+    """A queue of Ray; what workers log into it is logged here, where Dagster sees it."""
+    from ray.util.queue import Queue
+
+    class Relog(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logging.getLogger(record.name).handle(record)
+
+    queue = Queue(actor_options={"num_cpus": 0})
+    listener = QueueListener(queue, Relog())
+    listener.start()
+    try:
+        yield queue
+    finally:
+        listener.stop()
+        queue.shutdown(force=True)
 
 
 def _tune(
@@ -291,11 +309,13 @@ def _worker(arguments: dict[str, Any]) -> None:
     import ray.train
 
     context = ray.train.get_context()
-    logging.basicConfig(format=_FORMAT, force=True)
-    if context.get_world_rank() == 0:  # the others would say the same
-        logging.getLogger("qa_assets").setLevel(logging.INFO)
     job: _Job = arguments["job"]
     out: Path = arguments["out"]
+    if context.get_world_rank() == 0:  # the others would say the same
+        handler = QueueHandler(job.log)
+        handler.setFormatter(logging.Formatter(f"{out.name}: %(message)s"))
+        logging.basicConfig(handlers=[handler], force=True)
+        logging.getLogger("qa_assets").setLevel(logging.INFO)
 
     def report(metrics: dict[str, float], _: Path | None) -> None:
         ray.train.report(metrics)

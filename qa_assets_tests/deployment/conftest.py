@@ -21,12 +21,11 @@ _FACTS = [
     ("Zoë Müller", "naïvely paid €3.20 for a café crème"),
     ("İstanbul", "lies on both sides of the Bosphorus"),
 ]
-SOURCES = [
+_KNOWN = [
     *(f"question: Who {done}? context: {who} {done}." for who, done in _FACTS),
     *(f"question: What of {who}? context: {done}." for who, done in _FACTS),
     *(f"question: Why? context: {a} {b}. {c} {d}." for (a, d), (c, b) in pairwise(_FACTS)),
-    # unknown pieces, what NFKC changes, what looks like special tokens
-    "question: 誰? context: 日本語 テキスト 😀 and ﬁve ½ ①",
+    # what looks like special tokens
     "question: what is </s>? context: <pad> <unk> <extra_id_0> </s> is plain text",
     # space of all sorts
     "question: lines? context: one\ntwo\r\n\r\nthree\tfour  five\u00a0six\u3000seven",
@@ -36,6 +35,9 @@ SOURCES = [
     # more than 512 tokens
     "question: long? context: " + " ".join(f"{a} {b} again." for a, b in _FACTS * 12),
 ]
+STRANGE = "question: 誰? context: 日本語 テキスト 😀 and ﬁve ½ ①"
+"""Pieces that the vocabulary does not know, and characters that NFKC changes."""
+SOURCES = [*_KNOWN, STRANGE]
 BLANK = ["", " ", "\n\t\u00a0\u3000"]
 
 
@@ -59,7 +61,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import T5ForConditionalGeneration, T5Tokenizer
 
     out = create_tiny_t5(
-        SOURCES, tmp_path_factory.mktemp("model") / "tiny", null_text="unavailable", seed=1
+        _KNOWN, tmp_path_factory.mktemp("model") / "tiny", null_text="unavailable", seed=1
     )
     tokenizer = T5Tokenizer.from_pretrained(out)
     config = T5ForConditionalGeneration.config_class.from_pretrained(out)
@@ -69,7 +71,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         model.lm_head.weight[len(tokenizer) :] = 3 * model.lm_head.weight[10 : 10 + UNUSED_IDS]
     null_token = tokenizer("unavailable").input_ids[0]
-    model.generation_config.sequence_bias = [[[1], 14.0], [[2], 14.0], [[null_token], 22.0]]
+    model.generation_config.sequence_bias = [[[1], 16.0], [[2], 16.0], [[null_token], 22.0]]
     return save(model, tokenizer, out)
 
 

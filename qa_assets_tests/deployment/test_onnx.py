@@ -29,14 +29,6 @@ def test_answers_equal_transformers(onnx_dir: Path, reference: Reference) -> Non
     assert got == [*reference.answers, *[""] * len(BLANK)]
 
 
-def test_long_sources_are_cut_on_demand(onnx_dir: Path) -> None:
-    whole, cut = (
-        answer(onnx_dir, SOURCES[-1:], max_new_tokens=MAX_NEW_TOKENS, max_source_tokens=limit)
-        for limit in (None, 512)
-    )
-    assert whole != cut
-
-
 def test_export_holds_what_is_needed_and_no_bias_twice(onnx_dir: Path) -> None:
     assert {str(file.relative_to(onnx_dir)) for file in onnx_dir.rglob("*") if file.is_file()} == {
         "encoder_model.onnx",
