@@ -111,8 +111,8 @@ _PROFILES: dict[str, dict[str, Any]] = {
         "data": {"source": "generated", "valid_questions": 300},
         "model": {"base": "tiny"},
         "training": {
-            "learning_rate": 1e-3, "schedule": "constant", "warmup_steps": 200, "adam_beta2": 0.98,
-            "batch_size": 64, "epochs": 100, "max_minutes": 1.7, "precision": "fp32",
+            "learning_rate": 1e-3, "warmup_steps": 200, "adam_beta2": 0.98, "batch_size": 64,
+            "epochs": 20, "max_minutes": 4, "precision": "fp32",
             "max_source_tokens": 128, "max_target_tokens": 8, "eval_questions": 300,
             "evaluations": 2,
         },

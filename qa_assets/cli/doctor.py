@@ -114,11 +114,16 @@ def _gpu(settings: Settings) -> Finding:
 
 
 def _data(settings: Settings) -> Finding:
-    source = settings.data.source
-    if source in ("generated", "official"):
-        return Finding("data", "ok", source)
-    from qa_assets.squad.source import SourceError, locate
+    from qa_assets.squad.source import DEV, OFFICIAL_URL, SourceError, locate
 
+    source = settings.data.source
+    if source == "generated":
+        return Finding("data", "ok", source)
+    if source == "official":
+        if _reached(OFFICIAL_URL + DEV):
+            return Finding("data", "ok", f"official, {OFFICIAL_URL} answers")
+        message = f"{OFFICIAL_URL} does not answer: set QA_ASSETS_DATA_SOURCE to a directory"
+        return Finding("data", "bad", message)
     try:
         return Finding("data", "ok", ", ".join(str(path) for path in locate(source)))
     except SourceError as error:
@@ -132,12 +137,25 @@ def _base(settings: Settings) -> Finding:
     if base == "tiny":
         return Finding("base model", "ok", "tiny, made in the run")
     if not Path(base).is_dir():
-        return Finding("base model", "note", f"{base}: fetched from the hub by the first run")
+        return _on_hub(base)
     try:
         require_files(Path(base))
     except BaseModelError as error:
         return Finding("base model", "bad", str(error))
     return Finding("base model", "ok", base)
+
+
+def _on_hub(base: str) -> Finding:
+    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(base, "config.json"), str):
+        return Finding("base model", "ok", f"{base}, fetched from the hub before")
+    if _reached(hf_hub_url(base, "config.json")):
+        return Finding("base model", "ok", f"{base}: fetched from the hub by the first run")
+    message = (
+        f"{base} is not at {constants.ENDPOINT}: set QA_ASSETS_MODEL_BASE to a local directory"
+    )
+    return Finding("base model", "bad", message)
 
 
 def _ui_port(settings: Settings) -> Finding:
@@ -185,6 +203,16 @@ def _engine(name: str, address: str, variable: str) -> Finding:
     if listens(parts.hostname, parts.port):
         return Finding(name, "ok", f"{address} answers")
     return Finding(name, "bad", f"{address} does not answer: set {variable}")
+
+
+def _reached(url: str) -> bool:
+    """Whether a GET of this address would give something."""
+    import requests
+
+    try:
+        return requests.head(url, timeout=5, allow_redirects=True).ok
+    except requests.RequestException:
+        return False
 
 
 def listens(host: str, port: int) -> bool:

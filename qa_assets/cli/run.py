@@ -1,5 +1,6 @@
 """`qa-assets run`: the whole graph once, through `dg launch`, with its progress line by line."""
 
+import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from qa_assets.cli.supervisor import child, supervised
 from qa_assets.settings import Settings
 
 _POLL_S = 0.5
+_WIDE = 300
 
 
 def run_graph(settings: Settings, assets: str) -> int:
@@ -24,8 +26,11 @@ def run_graph(settings: Settings, assets: str) -> int:
 def _launch(settings: Settings, assets: str) -> int:
     log = settings.root / "logs" / f"run-{datetime.now():%Y%m%d-%H%M%S}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    console = Console(highlight=False)
-    console.print(f"dg launch --assets {assets}   profile {settings.profile}, log {log}")
+    # in a pipe or a file nothing need be wrapped
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    console.print(
+        f"dg launch --assets {assets}   profile {settings.profile}, log {log}", soft_wrap=True
+    )
     with dg.DagsterInstance.get() as instance:
         known = _newest(instance)
         command = ["dg", "launch", "--assets", assets]
@@ -79,7 +84,9 @@ class Progress:
         line = self._line(entry)
         if line is not None:
             clock = int(entry.timestamp - self._begun)
-            self._console.print(f"[dim]{clock // 60:2d}:{clock % 60:02d}[/]  {line}")
+            self._console.print(
+                f"[dim]{clock // 60:2d}:{clock % 60:02d}[/]  {line}", soft_wrap=True
+            )
 
     def _line(self, entry: EventLogEntry) -> str | None:
         step = entry.step_key or ""

@@ -55,18 +55,24 @@ def _streamed(store: ArtifactStore) -> Table | None:
         f" F1 {info['f1']:.2f}; five of them",
         title_justify="left",
     )
-    table.add_column("question", overflow="fold")
-    table.add_column("answer", overflow="fold")
-    for row in read_split(report.path / "answers.parquet", ["question", "streamed"], 5):
-        table.add_row(row["question"], row["streamed"] or "(no answer)")
+    for column in ("question", "gold", "answer"):
+        table.add_column(column, overflow="fold")
+    rows = read_split(report.path / "answers.parquet", ["question", "references", "streamed"])
+    answerable = [row for row in rows if row["references"]][:3]
+    for row in answerable + [row for row in rows if not row["references"]][: 5 - len(answerable)]:
+        gold = " / ".join(dict.fromkeys(row["references"]))
+        table.add_row(row["question"], gold or "(no answer)", row["streamed"] or "(no answer)")
     return table
 
 
 def _places(store: ArtifactStore) -> Table:
-    table = Table("asset", "newest version", title="artefacts", title_justify="left")
+    table = Table("asset", title="artefacts", title_justify="left")
+    table.add_column("newest version", overflow="fold")
     for home in sorted(store.root.iterdir()):
         artifact = store.find(home.name)
-        table.add_row(home.name, str(artifact.path if artifact else home))
+        path = (artifact.path if artifact else home).resolve()
+        near = path.is_relative_to(Path.cwd())
+        table.add_row(home.name, str(path.relative_to(Path.cwd()) if near else path))
     return table
 
 

@@ -21,7 +21,7 @@ from qa_assets.settings import DataSettings
 
 TRAIN, DEV = "train-v2.0.json", "dev-v2.0.json"
 
-_OFFICIAL = "https://rajpurkar.github.io/SQuAD-explorer/dataset/"
+OFFICIAL_URL = "https://rajpurkar.github.io/SQuAD-explorer/dataset/"
 # SHA-256 of the files at the official address
 _OFFICIAL_SHA256 = {
     TRAIN: "68dcfbb971bd3e96d5b46c7177b16c1a4e7d4bdef19fb204502738552dede002",
@@ -61,7 +61,7 @@ def fetch(settings: DataSettings, out: Path) -> dict[str, FileFacts]:
             (out / name).rename(out / _short(name))
     elif settings.source == "official":
         for name, expected in _OFFICIAL_SHA256.items():
-            _download(_OFFICIAL + name, out / _short(name), expected)
+            _download(OFFICIAL_URL + name, out / _short(name), expected)
     else:
         for path, name in zip(locate(settings.source), (TRAIN, DEV), strict=True):
             inspect(path)  # an error should name the user's file, not our copy
