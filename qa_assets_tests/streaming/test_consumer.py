@@ -15,7 +15,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from qa_assets.settings import KafkaSettings, StreamSettings
-from qa_assets.streaming.consumer import ConsumerError, StreamSummary, answer_available
+from qa_assets.streaming.batches import ConsumerError
+from qa_assets.streaming.consumer import StreamSummary, answer_available
 from qa_assets.streaming.kafka import client_config, end_offsets, ensure_topics
 from qa_assets.streaming.messages import ANSWER_SCHEMA
 from qa_assets.streaming.producer import produce_questions
