@@ -5,23 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.cli import doctor
+from qa_assets.cli.doctor import Finding, find
 from qa_assets.settings import load_settings
 from qa_assets_tests.conftest import free_port
 
 
 @pytest.fixture
-def findings(tmp_path: Path) -> dict[str, doctor.Finding]:
+def findings(tmp_path: Path) -> dict[str, Finding]:
     """Of a quickstart whose broker's port is free."""
     kafka = {"bootstrap_servers": f"127.0.0.1:{free_port()}"}
     return found(home=tmp_path, profile="quickstart", kafka=kafka)
 
 
-def found(**overrides: object) -> dict[str, doctor.Finding]:
-    return {finding.what: finding for finding in doctor.find(load_settings(**overrides))}
+def found(**overrides: object) -> dict[str, Finding]:
+    return {finding.what: finding for finding in find(load_settings(**overrides))}
 
 
-def test_this_machine_can_run_the_quickstart(findings: dict[str, doctor.Finding]) -> None:
+def test_this_machine_can_run_the_quickstart(findings: dict[str, Finding]) -> None:
     assert not [finding for finding in findings.values() if finding.state == "bad"]
     assert {"packages", "Java 17", "jars", "memory", "disk", "GPU", "Kafka", "Spark", "Ray"} <= set(
         findings
