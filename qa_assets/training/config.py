@@ -25,6 +25,12 @@ class TrainingConfig(BaseModel):
         description="Stop early, with the schedule fitted to it, after this many minutes.",
     )
     batch_size: int = Field(24, ge=1, description="Questions per optimiser step.")
+    max_batch_tokens: int = Field(
+        4096,
+        ge=1,
+        description="Source tokens, padding included, that are computed at a time: a longer batch "
+        "is taken in parts whose gradients add up. Bounds the memory.",
+    )
     weight_decay: float = Field(0.0, ge=0)
     adam_beta2: float = Field(0.999, gt=0, lt=1)
     max_grad_norm: float = Field(1.0, gt=0)

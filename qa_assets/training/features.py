@@ -133,6 +133,18 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]
     return _chunks(order, batch_size)
 
 
+def parts(numbers: list[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """A batch in parts of at most `max_tokens`, padding included, or of a single row.
+
+    Args:
+        numbers: the rows of the batch, of similar length.
+        lengths: tokens of each row there is.
+        max_tokens: rows of a part times its longest row.
+    """
+    longest = max(lengths[number] for number in numbers)
+    return _chunks(numbers, max(1, max_tokens // longest))
+
+
 def _chunks(numbers: list[int], size: int) -> list[list[int]]:
     return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 

@@ -4,7 +4,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from qa_assets.training import base_model, features
 from qa_assets.training.config import TrainingConfig
@@ -101,10 +102,8 @@ class Stepper:
         losses: list[torch.Tensor] = []
         for step, numbers in enumerate(self._batches(), 1):
             rate = learning_rate(self.config, step, progress)
-            batch = features.collate(self.encoded, numbers, self.pad_id)
             self.model.train()
-            losses.append(self._step(batch, rate))
-            meter.count(batch["attention_mask"])
+            losses.append(self._step(numbers, rate, meter))
             progress = self._progress(step)
             if step % every == 0 or progress >= 1:
                 # looked at only now, so that a GPU need not be waited for at every step
@@ -125,8 +124,39 @@ class Stepper:
                     yield numbers[self.rank :: self.world_size]
             epoch += 1
 
-    def _step(self, batch: "dict[str, torch.Tensor]", rate: float) -> "torch.Tensor":
+    def _step(self, numbers: list[int], rate: float, meter: "_Meter") -> "torch.Tensor":
         """Take one optimiser step, and return its loss on the device."""
+        import torch
+
+        limit = self.config.max_batch_tokens
+        batches = [
+            features.collate(self.encoded, part, self.pad_id)
+            for part in features.parts(numbers, self.lengths, limit)
+        ]
+        targets = sum(int((batch["labels"] >= 0).sum()) for batch in batches)
+        loss = torch.zeros((), device=self.model.device)
+        for number, batch in enumerate(batches, 1):
+            meter.count(batch["attention_mask"])
+            with self._gathered() if number < len(batches) else nullcontext():
+                part = self._summed_loss(batch) / targets
+                part.backward()
+            loss += part.detach()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss
+
+    def _gathered(self) -> "AbstractContextManager[Any]":
+        """Add up gradients here, before the other processes are asked for theirs."""
+        context: AbstractContextManager[Any] = (
+            self.forward.no_sync() if self.world_size > 1 else nullcontext()
+        )
+        return context
+
+    def _summed_loss(self, batch: "dict[str, torch.Tensor]") -> "torch.Tensor":
+        """The loss of a batch, added up over its target tokens."""
         import torch
 
         batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
@@ -135,18 +165,12 @@ class Stepper:
         inputs = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
         with base_model.autocast(self.model, self.config.precision):
             logits = self.forward(**batch, decoder_input_ids=inputs, use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(
+        return torch.nn.functional.cross_entropy(
             logits.flatten(0, 1).float(),
             labels.flatten(),
             label_smoothing=self.config.label_smoothing,
+            reduction="sum",
         )
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return loss.detach()
 
     def _progress(self, step: int) -> float:
         """Share of the training that is done: of its steps, or of its time if that runs out first.

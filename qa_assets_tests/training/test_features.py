@@ -71,6 +71,18 @@ def test_batches_depend_on_seed_and_epoch_only() -> None:
     assert first != features.batches(LENGTHS, 16, seed=2, epoch=0)
 
 
+def test_parts_hold_no_more_than_a_row_or_the_limit() -> None:
+    batch = features.batches(LENGTHS, 16, seed=1, epoch=0)[0]
+    for limit in (1, 100, 300, 10_000):
+        parts = features.parts(batch, LENGTHS, limit)
+        assert [row for part in parts for row in part] == batch
+        assert all(
+            len(part) == 1 or len(part) * max(LENGTHS[row] for row in part) <= limit
+            for part in parts
+        )
+    assert len(features.parts(batch, LENGTHS, 10_000)) == 1
+
+
 def test_collate_pads_on_the_right() -> None:
     encoded = features.Features([[5, 6, 1], [7, 1]], [[8, 1], [9, 9, 1]], 0)
     batch = {name: t.tolist() for name, t in features.collate(encoded, [0, 1], 0).items()}

@@ -62,6 +62,18 @@ def test_same_seed_same_weights(base: Path, data: Path, tmp_path: Path) -> None:
     assert first != weights("other", 2)
 
 
+def test_a_batch_in_parts_is_the_same_step(base: Path, data: Path, tmp_path: Path) -> None:
+    model, tokenizer = base_model.load(base)
+    model.config.dropout_rate = 0.0  # it would draw otherwise in parts
+    steady = base_model.save(model, tokenizer, tmp_path / "steady")
+    whole, parts = (
+        train(steady, data, tmp_path / str(limit), {"epochs": 1, "max_batch_tokens": limit})
+        for limit in (100_000, 150)
+    )
+    losses = [[point["loss"] for point in result.history] for result in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
 def test_stops_when_asked_with_a_last_evaluation(base: Path, data: Path, tmp_path: Path) -> None:
     asked = iter([False, False, True])
     result = train(base, data, tmp_path / "out", stop=lambda: next(asked))
