@@ -112,7 +112,7 @@ _PROFILES: dict[str, dict[str, Any]] = {
         "model": {"base": "tiny"},
         "training": {
             "learning_rate": 1e-3, "warmup_steps": 200, "adam_beta2": 0.98, "batch_size": 64,
-            "epochs": 20, "max_minutes": 4, "precision": "fp32",
+            "max_batch_tokens": 4096, "epochs": 20, "max_minutes": 4, "precision": "fp32",
             "max_source_tokens": 128, "max_target_tokens": 8, "eval_questions": 300,
             "evaluations": 2,
         },

@@ -26,7 +26,7 @@ class TrainingConfig(BaseModel):
     )
     batch_size: int = Field(24, ge=1, description="Questions per optimiser step.")
     max_batch_tokens: int = Field(
-        4096,
+        2048,
         ge=1,
         description="Source tokens, padding included, that are computed at a time: a longer batch "
         "is taken in parts whose gradients add up. Bounds the memory.",
