@@ -57,7 +57,10 @@ def new_questions(
         reason = f"{pending} messages; run {run_id} answers already"
     else:
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(tags={"qa_assets/pending": str(pending)})],
+            run_requests=[
+                # named, though it is the target, for the UI to show it
+                dg.RunRequest(asset_selection=[_ANSWERS], tags={"qa_assets/pending": str(pending)})
+            ],
             asset_events=observed,
             cursor=now,
         )
