@@ -1,6 +1,9 @@
 """`qa-assets ui`: Dagster's UI with its daemon, beside the broker, until Ctrl-C."""
 
 import contextlib
+import os
+import sys
+from pathlib import Path
 
 import typer
 
@@ -23,10 +26,18 @@ def _serve(settings: Settings) -> int:
         f"Dagster   http://127.0.0.1:{settings.ui_port}\n"
         f"Kafka     {settings.kafka.bootstrap_servers}, questions go to the topic"
         f" {settings.kafka.questions_topic!r}\n"
-        f"MLflow    mlflow ui --backend-store-uri {settings.tracking_uri} --port 5000\n"
+        f"MLflow    {_mlflow(settings)}\n"
         "Ctrl-C ends everything"
     )
     command = ["dg", "dev", "--host", "127.0.0.1", "--port", str(settings.ui_port)]
     with contextlib.suppress(KeyboardInterrupt), child(command, log=None) as dagster:
         return dagster.wait()
     return 0
+
+
+def _mlflow(settings: Settings) -> str:
+    """How to look at the trials."""
+    if settings.mlflow_uri is not None:
+        return settings.mlflow_uri
+    command = os.path.relpath(Path(sys.executable).with_name("mlflow"))
+    return f"{command} ui --backend-store-uri {settings.tracking_uri} --port 5000"
