@@ -146,13 +146,19 @@ def _ask_offsets(admin: AdminClient, topic: str, spec: OffsetSpec, deadline: flo
     return TopicOffsets(topic_id, offsets)
 
 
-def _code(error: Exception) -> int | None:
+def _cause(error: Exception) -> KafkaError | None:
     cause = error.args[0] if error.args else None
-    return cause.code() if isinstance(cause, KafkaError) else None
+    return cause if isinstance(cause, KafkaError) else None
+
+
+def _code(error: Exception) -> int | None:
+    cause = _cause(error)
+    return cause.code() if cause else None
 
 
 def _raise(kafka: "KafkaSettings", error: Exception) -> NoReturn:
+    cause = _cause(error)
     raise KafkaUnavailable(
         f"Kafka on {kafka.bootstrap_servers} (QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS) does not answer "
-        f"as it should: {error or 'timed out'}"
+        f"as it should: {(cause.str() if cause else str(error)) or 'timed out'}"
     ) from error
