@@ -7,6 +7,7 @@ directory between runs. For development: it neither authenticates nor replicates
 import ipaddress
 import json
 import logging
+import signal
 import socket
 import subprocess
 import time
@@ -88,7 +89,8 @@ def broker(data_dir: Path, bootstrap_servers: str, jars_dir: Path) -> Iterator[B
         _format(java, properties)
     log.unlink(missing_ok=True)
     started = time.monotonic()
-    child = process.start([*java, "kafka.Kafka", properties], log)
+    # SIGTERM it may take minutes over, and nobody would be there to insist; it recovers its log
+    child = process.start([*java, "kafka.Kafka", properties], log, orphaned=signal.SIGKILL)
     try:
         pid_file.write_text(
             json.dumps(

@@ -14,11 +14,13 @@ _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
-def start(command: Sequence[str | Path], log: Path | None) -> "subprocess.Popen[bytes]":
+def start(
+    command: Sequence[str | Path], log: Path | None, orphaned: signal.Signals = signal.SIGTERM
+) -> "subprocess.Popen[bytes]":
     """Start a process in a session of its own, its output appended to `log` or, without, ours.
 
     Ctrl-C in the terminal does not reach it, so that whoever started it can stop it in order. On
-    Linux the kernel ends it (SIGTERM) when this process ends, whatever the reason; strictly, when
+    Linux the kernel sends it `orphaned` when this process ends, whatever the reason; strictly, when
     the *thread* ends that called this, which therefore has to stay.
 
     Raises:
@@ -31,7 +33,7 @@ def start(command: Sequence[str | Path], log: Path | None) -> "subprocess.Popen[
             stdout=output,
             stderr=subprocess.STDOUT if log else None,
             start_new_session=True,
-            preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509  one system call, nothing that locks
+            preexec_fn=_end_with(os.getpid(), orphaned),  # noqa: PLW1509  one system call, nothing that locks
         )
 
 
@@ -45,10 +47,10 @@ def stop(process: "subprocess.Popen[bytes]", grace_s: float) -> None:
         process.wait()
 
 
-def _end_with(parent: int) -> Callable[[], None]:
+def _end_with(parent: int, orphaned: signal.Signals) -> Callable[[], None]:
     def ask_kernel() -> None:
         if _prctl is not None:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            _prctl(_PR_SET_PDEATHSIG, orphaned)
             if os.getppid() != parent:  # it ended before it was asked for
                 os._exit(1)
 

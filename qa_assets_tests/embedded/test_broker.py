@@ -64,6 +64,7 @@ def test_topics_outlive_the_broker_and_the_broker_not_its_block(
 
 def test_it_dies_with_a_parent_that_is_killed(jars_dir: Path, tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
+    kafka = KafkaSettings(bootstrap_servers=address)
     parent = subprocess.Popen(
         [sys.executable, "-c", _PARENT, tmp_path / "data", address, jars_dir],
         stdout=subprocess.PIPE,
@@ -72,9 +73,11 @@ def test_it_dies_with_a_parent_that_is_killed(jars_dir: Path, tmp_path: Path) ->
     assert parent.stdout is not None
     with parent:
         pid = int(parent.stdout.readline())
-        assert psutil.Process(pid).is_running()
+        ensure_topics(kafka, ["kept"])
         parent.send_signal(signal.SIGKILL)
     assert _gone(pid, 15)
+    with broker(tmp_path / "data", address, jars_dir):
+        assert end_offsets(kafka, "kept").total == 0
 
 
 def test_a_port_in_use_is_named_with_the_setting(jars_dir: Path, tmp_path: Path) -> None:
