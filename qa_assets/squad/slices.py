@@ -7,7 +7,7 @@ from typing import Any
 from qa_assets.squad.metric import normalize
 
 _QUESTION_WORD = re.compile(
-    r"\b(how (?:many|much)|what|whose|whom|who|when|where|which|why|how)\b", re.IGNORECASE
+    r"\b(how\s+(?:many|much)|what|whose|whom|who|when|where|which|why|how)\b", re.IGNORECASE
 )
 _ANSWER_LENGTHS = (1, 2, 3, 5, 10)  # words at most
 

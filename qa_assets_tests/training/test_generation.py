@@ -1,6 +1,7 @@
 """Greedy decoding."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_confidence_is_the_probability_of_the_answer(babbler: Path, rows: list[R
     sources = [row["source"] for row in rows[:12]]
     for bias in (None, -2.0):
         model, tokenizer = base_model.load(babbler)
-        arguments = {"max_new_tokens": 6, "batch_size": 5, "precision": "fp32"}
+        arguments: dict[str, Any] = {"max_new_tokens": 6, "batch_size": 5, "precision": "fp32"}
         favoured = tokenizer("unavailable", add_special_tokens=False)["input_ids"]
         if bias:
             model.generation_config.sequence_bias = [[favoured, bias]]

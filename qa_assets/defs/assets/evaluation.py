@@ -127,9 +127,12 @@ def test_report(
         )
         pd.DataFrame(result.rows).to_parquet(draft.path / "answers.parquet", index=False)
         draft.info |= {"scores": figures["scores"], "base": model.info["base"]}
+    path = draft.done().path
+    served = f"http://127.0.0.1:{settings.report_port}/{path.name}/{HTML}"  # by `qa-assets ui`
     return materialized(
         draft.done(),
-        report=dg.MetadataValue.url((draft.done().path / HTML).as_uri()),
+        report=dg.MetadataValue.url(served),
+        report_file=dg.MetadataValue.path(str(path / HTML)),
         scores=markdown_table(result.table()),
         sample_answers=markdown_table(result.samples("candidate")),
         errors=markdown_table(result.errors("candidate")),
