@@ -71,7 +71,7 @@ def write_report(
         outcomes=[(model, _outcomes(compared, model)) for model in models],
         slices=_slices(found, make.slice_intervals(compared, CANDIDATE, train_answers)),
         shown_articles=_SHOWN_ARTICLES,
-        confidence=_confidence(compared, models),
+        confidence=_confidence(compared),
         loss=_loss(histories or {}),
         wrong=sum(f1 == 0 for f1 in compared.column(CANDIDATE, "f1")),
         errors=[_error(row, models) for row in compared.worst(CANDIDATE)],
@@ -127,21 +127,20 @@ def _slices(
     return groups
 
 
-def _confidence(compared: Comparison, models: Sequence[str]) -> dict[str, Any] | None:
+def _confidence(compared: Comparison) -> dict[str, Any] | None:
     """The plots of confidence, where the candidate's is known."""
-    sure = {model: compared.column(model, "confidence") for model in models}
-    if not sure[CANDIDATE]:
+    sure = compared.column(CANDIDATE, "confidence")
+    if not sure:
         return None
     right = compared.column(CANDIDATE, "exact")
     return {
-        "reliability": plots.reliability(sure[CANDIDATE], right),
-        "error": 100 * plots.calibration_error(sure[CANDIDATE], right),
-        "mean": 100 * sum(sure[CANDIDATE]) / len(right),
+        "reliability": plots.reliability(sure, right),
+        "error": 100 * plots.calibration_error(sure, right),
+        "mean": 100 * sum(sure) / len(sure),
         "risk": plots.risk_coverage(
             {
-                model: (values, compared.column(model, "f1"))
-                for model, values in sure.items()
-                if values
+                model: (compared.column(model, "confidence"), compared.column(model, "f1"))
+                for model in _ORDER
             }
         ),
     }

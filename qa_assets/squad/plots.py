@@ -47,17 +47,18 @@ def curves(series: Mapping[str, Points], x: str, y: str) -> str:
     """Lines as SVG.
 
     Args:
-        series: points (x, y) by name.
+        series: points (x, y) by name; the place gives the colour, also where others have no points.
         x: the label of the horizontal axis.
         y: the label of the vertical axis.
     """
 
     def draw(axes: "Axes") -> None:
         for number, (name, points) in enumerate(series.items()):
-            xs, ys = zip(*points, strict=True) if points else ((), ())
-            axes.plot(xs, ys, label=name, color=_SERIES[number % len(_SERIES)], linewidth=1.8)
+            if points:
+                xs, ys = zip(*points, strict=True)
+                axes.plot(xs, ys, label=name, color=_SERIES[number % len(_SERIES)], linewidth=1.8)
 
-    return _svg(draw, x, y, f"{y} over {x}", len(series))
+    return _svg(draw, x, y, f"{y} over {x}", sum(map(bool, series.values())))
 
 
 def reliability(confidences: Sequence[float], right: Sequence[float]) -> str:
@@ -106,10 +107,14 @@ def risk_coverage(models: Mapping[str, tuple[Sequence[float], Sequence[float]]])
     """F1 of the questions that a model is surest of, over how many those are, as SVG.
 
     Args:
-        models: confidences and F1, both from 0 to 1, by question, of each model.
+        models: confidences and F1, both from 0 to 1, by question, of each model; empty where the
+            model is not there, see `curves`.
     """
-    series = {}
+    series: dict[str, Points] = {}
     for name, (confidences, f1) in models.items():
+        if not confidences:
+            series[name] = []
+            continue
         order = np.argsort(-np.asarray(confidences), kind="stable")
         risk = 100 - 100 * np.cumsum(np.asarray(f1)[order]) / np.arange(1, len(order) + 1)
         # the first few questions jump about and tell nothing
