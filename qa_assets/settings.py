@@ -142,6 +142,9 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     stream: StreamSettings = StreamSettings()
     ui_port: int = Field(3000, ge=1, le=65535, description="Port of Dagster's UI, on loopback.")
+    report_port: int = Field(
+        3001, ge=1, le=65535, description="Port that shows reports beside the UI, on loopback."
+    )
     mlflow_uri: str | None = Field(None, description="Tracking server; none: SQLite below `home`.")
 
     @classmethod

@@ -73,3 +73,24 @@ def ask(
     from qa_assets.cli.ask import answer
 
     raise typer.Exit(answer(_settings(profile), question, context, model))
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Questions in the format of SQuAD v1.1 or v2.0.")],
+    predictions: Annotated[
+        Path | None, typer.Option(help='A JSON object from question id to text, "" to abstain.')
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="A Hugging Face directory.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write report.html and report.json to this directory.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, in full precision.")
+    ] = False,
+    profile: _Profile = None,
+) -> None:
+    """Score a model or predictions on a file of questions, by the official metric."""
+    from qa_assets.cli.evaluate import evaluate as score
+
+    raise typer.Exit(score(_settings(profile), data, predictions, model, report, as_json))

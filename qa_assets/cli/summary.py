@@ -26,6 +26,9 @@ def show_summary(
         if table is not None:
             console.print()
             console.print(table)
+    report = store.find("test_report")
+    if report is not None:
+        console.print(f"\n{(report.path / 'report.html').as_uri()}   is the report to read")
     console.print(
         f"\nmake ui PROFILE={settings.profile}   opens Dagster on"
         f" http://127.0.0.1:{settings.ui_port}"

@@ -1,7 +1,8 @@
-"""`qa-assets ui`: Dagster's UI with its daemon, beside the broker, until Ctrl-C."""
+"""`qa-assets ui`: Dagster's UI with its daemon, beside broker and reports, until Ctrl-C."""
 
 import contextlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,11 +27,16 @@ def _serve(settings: Settings) -> int:
         f"Dagster   http://127.0.0.1:{settings.ui_port}\n"
         f"Kafka     {settings.kafka.bootstrap_servers}, questions go to the topic"
         f" {settings.kafka.questions_topic!r}\n"
+        f"reports   http://127.0.0.1:{settings.report_port}, linked from test_report\n"
         f"MLflow    {_mlflow(settings)}\n"
         "Ctrl-C ends everything"
     )
     command = ["dg", "dev", "--host", "127.0.0.1", "--port", str(settings.ui_port)]
-    with contextlib.suppress(KeyboardInterrupt), child(command, log=None) as dagster:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        report_server(settings),
+        child(command, log=None) as dagster,
+    ):
         return dagster.wait()
     return 0
 
@@ -41,3 +47,17 @@ def _mlflow(settings: Settings) -> str:
         return settings.mlflow_uri
     command = os.path.relpath(Path(sys.executable).with_name("mlflow"))
     return f"{command} ui --backend-store-uri {settings.tracking_uri} --port 5000"
+
+
+def report_server(
+    settings: Settings,
+) -> "contextlib.AbstractContextManager[subprocess.Popen[bytes]]":
+    """Serve the versions of `test_report` for the length of a block.
+
+    A browser opens no file from a page of the UI. Where the port is taken, only that link fails.
+    """
+    command = [sys.executable, "-m", "http.server", str(settings.report_port)]
+    command += ["--bind", "127.0.0.1", "--directory", str(settings.artifacts / "test_report")]
+    log = settings.root / "logs" / "reports.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return child(command, log)

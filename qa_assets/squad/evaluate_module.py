@@ -31,7 +31,11 @@ _FEATURES = datasets.Features(
 
 
 class SquadV2(evaluate.Metric):  # type: ignore[misc]
-    """Exact match and F1 of SQuAD 2.0; `no_answer_threshold` turns likely abstentions into ""."""
+    """Exact match and F1 of SQuAD 2.0, and the best that any threshold would give.
+
+    The thresholds are on `no_answer_probability`; `no_answer_threshold` is that of the scores that
+    are not called best.
+    """
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -47,11 +51,17 @@ class SquadV2(evaluate.Metric):  # type: ignore[misc]
         no_answer_threshold: float = 1.0,
     ) -> dict[str, float]:
         gold = {row["id"]: row["answers"]["text"] for row in references}
-        unknown = [row["id"] for row in predictions if row["id"] not in gold]
-        if unknown:
-            raise ValueError(f"{len(unknown)} predictions without a question, first {unknown[0]!r}")
-        texts = [
-            "" if row["no_answer_probability"] > no_answer_threshold else row["prediction_text"]
-            for row in predictions
-        ]
-        return score(texts, [gold[row["id"]] for row in predictions])
+        told = {row["id"]: row for row in predictions}
+        unknown = [key for key in told if key not in gold]
+        missing = [key for key in gold if key not in told]
+        if unknown or missing:
+            raise ValueError(
+                f"{len(unknown)} predictions without a question, {len(missing)} questions without"
+                f" a prediction, first {(unknown or missing)[0]!r}"
+            )
+        return score(
+            [told[key]["prediction_text"] for key in gold],
+            list(gold.values()),
+            [told[key]["no_answer_probability"] for key in gold],
+            no_answer_threshold,
+        )

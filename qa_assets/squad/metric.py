@@ -50,38 +50,99 @@ def f1_each(prediction: str, references: Sequence[str]) -> float:
     return max(token_f1(prediction, gold) for gold in _gold(references))
 
 
-def score(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+def score(
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    no_answer_probabilities: Sequence[float] | None = None,
+    no_answer_threshold: float = 1.0,
+) -> dict[str, float]:
     """Score predictions against references, row by row.
 
     Args:
         predictions: one text a question, "" to abstain.
         references: the gold answers of each question, none if it has no answer.
+        no_answer_probabilities: how likely each question has no answer.
+        no_answer_threshold: a prediction that is less likely to have an answer abstains.
 
     Returns:
         `exact`, `f1`, `HasAns_*` and `NoAns_*` in percent and `*total` counts. A part without
-        questions is left out.
+        questions is left out. With probabilities also `best_exact` and `best_f1`, and the
+        thresholds `best_exact_thresh` and `best_f1_thresh` that give them.
 
     Raises:
         ValueError: lengths differ, or there is nothing to score.
     """
     if len(predictions) != len(references) or not predictions:
         raise ValueError(f"{len(predictions)} predictions for {len(references)} questions")
-    rows = [
-        (exact_each(prediction, gold), f1_each(prediction, gold), bool(gold))
-        for prediction, gold in zip(predictions, references, strict=True)
-    ]
-    result = _mean(rows, "")
-    result |= _mean([row for row in rows if row[2]], "HasAns_")
-    result |= _mean([row for row in rows if not row[2]], "NoAns_")
+    answerable = [bool(gold) for gold in references]
+    exact = list(map(exact_each, predictions, references))
+    f1 = list(map(f1_each, predictions, references))
+    if no_answer_probabilities is None:
+        return summarize(exact, f1, answerable)
+    absent = [probability > no_answer_threshold for probability in no_answer_probabilities]
+    if len(absent) != len(predictions):
+        raise ValueError(f"{len(absent)} probabilities for {len(predictions)} predictions")
+    result = summarize(
+        _abstaining(exact, absent, answerable), _abstaining(f1, absent, answerable), answerable
+    )
+    for name, values in {"exact": exact, "f1": f1}.items():
+        result[f"best_{name}"], result[f"best_{name}_thresh"] = _best_threshold(
+            values, predictions, answerable, no_answer_probabilities
+        )
     return result
 
 
-def _mean(rows: list[tuple[float, float, bool]], prefix: str) -> dict[str, float]:
-    if not rows:
-        return {}
-    total = len(rows)
-    return {
-        f"{prefix}exact": 100.0 * sum(row[0] for row in rows) / total,
-        f"{prefix}f1": 100.0 * sum(row[1] for row in rows) / total,
-        f"{prefix}total": total,
-    }
+def summarize(
+    exact: Sequence[float], f1: Sequence[float], answerable: Sequence[bool]
+) -> dict[str, float]:
+    """The means of scores from 0 to 1 by question, in percent: what `score` returns."""
+    sums: dict[str, tuple[float, float, int]] = {}
+    for prefix, has_answer in (("HasAns_", True), ("NoAns_", False)):
+        part = [row for row, answers in enumerate(answerable) if answers == has_answer]
+        sums[prefix] = sum(exact[row] for row in part), sum(f1[row] for row in part), len(part)
+    # the whole as the sum of its parts: so the published figures come out to the last digit, which
+    # depends on the order of summing
+    has, no = sums.values()
+    sums = {"": (has[0] + no[0], has[1] + no[1], has[2] + no[2])} | sums
+    result: dict[str, float] = {}
+    for prefix, (exact_sum, f1_sum, total) in sums.items():
+        if total:
+            result |= {
+                f"{prefix}exact": 100.0 * exact_sum / total,
+                f"{prefix}f1": 100.0 * f1_sum / total,
+                f"{prefix}total": total,
+            }
+    return result
+
+
+def _abstaining(
+    scores: Sequence[float], absent: Sequence[bool], answerable: Sequence[bool]
+) -> list[float]:
+    """The scores once the questions in `absent` are abstained on."""
+    return [
+        float(not has_answer) if abstains else value
+        for value, abstains, has_answer in zip(scores, absent, answerable, strict=True)
+    ]
+
+
+def _best_threshold(
+    scores: Sequence[float],
+    predictions: Sequence[str],
+    answerable: Sequence[bool],
+    probabilities: Sequence[float],
+) -> tuple[float, float]:
+    """The best mean in percent that a threshold on the probabilities gives, and the threshold.
+
+    As the official script: questions are answered one after the other, the surest first, and of
+    equal probabilities each counts as a threshold of its own, in the order of the rows.
+    """
+    current = best = float(answerable.count(False))
+    threshold = 0.0
+    for row in sorted(range(len(scores)), key=lambda row: probabilities[row]):
+        if answerable[row]:
+            current += scores[row]
+        elif predictions[row]:
+            current -= 1
+        if current > best:
+            best, threshold = current, probabilities[row]
+    return 100.0 * best / len(scores), threshold

@@ -65,7 +65,7 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
     )
 
 
-_REMEDY = "set QA_ASSETS_MODEL_BASE to a local Hugging Face directory of a T5 model"
+_REMEDY = "QA_ASSETS_MODEL_BASE, or --model, takes a local Hugging Face directory of a T5 model"
 
 
 def save(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", out: Path) -> Path:

@@ -175,6 +175,15 @@ def read_bias(model_dir: Path) -> float:
     return float(json.loads((model_dir / FILE).read_text(encoding="utf-8"))["bias"])
 
 
+def read_null_text(model_dir: Path) -> str | None:
+    """What the model says to abstain, as `apply` wrote it; None where it did not."""
+    path = model_dir / FILE
+    if not path.is_file():
+        return None
+    text: str = json.loads(path.read_text(encoding="utf-8"))["null_text"]
+    return text
+
+
 def _write(path: Path, content: dict[str, Any]) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -57,6 +57,50 @@ def generate(
     return texts
 
 
+def generate_with_confidence(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    sources: Sequence[str],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    precision: str = "auto",
+) -> tuple[list[str], list[float]]:
+    """As `generate`, and how probable the model holds each of its answers, from 0 to 1.
+
+    The probability is the product of its tokens', the end included, with the model's biases.
+    """
+    texts, confidences = [""] * len(sources), [0.0] * len(sources)
+    for numbers, output in decode(
+        model,
+        tokenizer,
+        sources,
+        batch_size=batch_size,
+        precision=precision,
+        max_new_tokens=max_new_tokens,
+        output_scores=True,
+    ):
+        probabilities = _probabilities(output, tokenizer.eos_token_id)
+        said = texts_of(tokenizer, output)
+        for number, text, probability in zip(numbers, said, probabilities, strict=True):
+            texts[number], confidences[number] = text, probability
+    return texts, confidences
+
+
+def _probabilities(output: Any, end: int) -> list[float]:
+    """The probability of each sequence of a batch, up to and including its end."""
+    tokens = output.sequences[:, 1:]  # the first is what decoding starts with
+    total = tokens.new_zeros(len(tokens), dtype=output.scores[0].dtype)
+    unfinished = total == 0
+    for column, scores in enumerate(output.scores):
+        token = tokens[:, column]
+        chosen = scores.log_softmax(dim=-1).gather(1, token[:, None])[:, 0]
+        total += chosen.where(unfinished, 0.0)  # what follows the end is padding
+        unfinished = unfinished & (token != end)
+    probabilities: list[float] = total.exp().tolist()
+    return probabilities
+
+
 def decode(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",

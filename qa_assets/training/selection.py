@@ -56,6 +56,22 @@ def answers(
     return generation.to_answers(texts, null_text)
 
 
+def answers_with_confidence(
+    model: str | Path, sources: Sequence[str], config: TrainingConfig, null_text: str
+) -> tuple[list[str], list[float]]:
+    """As `answers`, and the model's own probability of each of them."""
+    loaded, tokenizer = base_model.load(model)
+    texts, confidences = generation.generate_with_confidence(
+        loaded,
+        tokenizer,
+        sources,
+        max_new_tokens=config.max_target_tokens,
+        batch_size=config.batch_size,
+        precision=config.precision,
+    )
+    return generation.to_answers(texts, null_text), confidences
+
+
 def select(
     trials: Sequence[Trained],
     champion: Trained | None,

@@ -1,6 +1,9 @@
 """Greedy decoding."""
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from qa_assets.training import base_model, generation
 from qa_assets.training.features import Row
@@ -51,6 +54,33 @@ def test_greedy_decoding_is_that_of_argmax(babbler: Path, rows: list[Row]) -> No
         precision="fp32",
     )
     assert texts == [expected]
+
+
+def test_confidence_is_the_probability_of_the_answer(babbler: Path, rows: list[Row]) -> None:
+    """Against one forward call over the whole answer, with and without a bias on a token."""
+    import torch
+
+    sources = [row["source"] for row in rows[:12]]
+    for bias in (None, -2.0):
+        model, tokenizer = base_model.load(babbler)
+        arguments: dict[str, Any] = {"max_new_tokens": 6, "batch_size": 5, "precision": "fp32"}
+        favoured = tokenizer("unavailable", add_special_tokens=False)["input_ids"]
+        if bias:
+            model.generation_config.sequence_bias = [[favoured, bias]]
+        texts, confidences = generation.generate_with_confidence(
+            model, tokenizer, sources, **arguments
+        )
+        assert texts == generation.generate(model, tokenizer, sources, **arguments)
+        assert len(set(confidences)) > 3
+        for source, confidence in zip(sources, confidences, strict=True):
+            encoded = tokenizer(source, return_tensors="pt")
+            (said,) = model.generate(**encoded, max_new_tokens=6)
+            with torch.no_grad():
+                logits = model(**encoded, decoder_input_ids=said[None, :-1]).logits[0]
+            logits[:, favoured[0]] += bias or 0.0
+            steps = logits.log_softmax(-1)[torch.arange(len(said) - 1), said[1:]]
+            assert confidence == pytest.approx(float(steps.sum().exp()), rel=1e-3)
+    assert generation.generate_with_confidence(model, tokenizer, [], **arguments) == ([], [])
 
 
 def test_abstentions_become_empty_answers() -> None:

@@ -76,51 +76,95 @@ def base_of(checkpoints: Artifact) -> str | Path:
 
 
 @dg.asset(
-    deps=["best_model", "test_split"],
+    deps=["best_model", "checkpoints", "train_split", "test_split"],
     group_name="model",
     kinds={"huggingface", "markdown"},
     owners=["team:ml"],
-    code_version="1",
+    code_version="2",
     pool="training",
 )
 def test_report(
     settings: dg.ResourceParam[Settings], store: dg.ResourceParam[ArtifactStore]
 ) -> dg.MaterializeResult[None]:
-    """The untuned base, this model and the one before it on the test split, by the official metric.
+    """This model, the one before it and the untuned base on the test split: which is best, and why.
 
-    `scores.json`, `answers.parquet` with a row a question, and `errors.md`.
+    `report.html` to read, `report.json` with all figures, `answers.parquet` with a row a question.
     """
-    import json
-
     import pandas as pd
+
+    from qa_assets.squad.page import HTML, write_report
 
     model, test = store.latest("best_model"), store.latest("test_split")
     config = TrainingConfig(**model.info["config"])
-    rows = read_split(test.path / "rows", ["id", "question", "context", "source", "references"])
-    models = {"untuned": model.info["base"], "tuned": model.path}
+    columns = ["id", "title", "question", "context", "source", "references"]
+    rows = read_split(test.path / "rows", columns)
+    models = {"candidate": model.path, "untuned": model.info["base"]}
     earlier = model.info["earlier"]
     if earlier and Path(earlier).is_dir():
-        models["previous"] = Path(earlier)
+        models["champion"] = Path(earlier)
+    sources = [row["source"] for row in rows]
+    answered = {
+        name: selection.answers_with_confidence(where, sources, config, settings.data.no_answer)
+        for name, where in models.items()
+    }
     result = compare(
         rows,
-        {
-            name: selection.answers(
-                where, [row["source"] for row in rows], config, settings.data.no_answer
-            )
-            for name, where in models.items()
-        },
+        {name: texts for name, (texts, _) in answered.items()},
+        {name: confidences for name, (_, confidences) in answered.items()},
     )
-    wrong = markdown_table(result.errors("tuned"))
     with store.write("test_report", model, test) as draft:
-        (draft.path / "scores.json").write_text(json.dumps(result.scores, indent=2) + "\n")
+        figures = write_report(
+            draft.path,
+            result,
+            title=f"Answers to the test questions, profile {settings.profile}",
+            facts={
+                **{name: str(where) for name, where in models.items()},
+                "trained on": _trained_on(settings),
+                "test split": f"data version {test.data_version[:12]}, {settings.data.source}",
+            },
+            train_answers=_train_answers(store, model),
+            histories=_histories(store, model),
+        )
         pd.DataFrame(result.rows).to_parquet(draft.path / "answers.parquet", index=False)
-        (draft.path / "errors.md").write_text(f"{wrong.md_str}\n")
-        draft.info |= {"scores": result.scores, "base": model.info["base"]}
+        draft.info |= {"scores": figures["scores"], "base": model.info["base"]}
+    path = draft.done().path
+    served = f"http://127.0.0.1:{settings.report_port}/{path.name}/{HTML}"  # by `qa-assets ui`
     return materialized(
         draft.done(),
+        report=dg.MetadataValue.url(served),
+        report_file=dg.MetadataValue.path(str(path / HTML)),
         scores=markdown_table(result.table()),
-        sample_answers=markdown_table(result.samples("tuned")),
-        errors=wrong,
-        **{f"test_{key}": value for key, value in result.scores["tuned"].items()},
+        sample_answers=markdown_table(result.samples("candidate")),
+        errors=markdown_table(result.errors("candidate")),
+        **{f"test_{key}": value for key, value in result.scores["candidate"].items()},
         **{f"test_untuned_{key}": value for key, value in result.scores["untuned"].items()},
     )
+
+
+def _trained_on(settings: Settings) -> str:
+    questions = settings.data.train_questions
+    return settings.data.source + (f", {questions:,} questions at most" if questions else "")
+
+
+def _of_model(store: ArtifactStore, model: Artifact) -> Artifact | None:
+    """The checkpoints that a model was chosen from, unless newer ones took their place."""
+    checkpoints = store.latest("checkpoints")
+    same = checkpoints.data_version == model.inputs["checkpoints"]
+    return checkpoints if same else None
+
+
+def _histories(store: ArtifactStore, model: Artifact) -> dict[str, list[dict[str, float]]]:
+    """The loss of each trial that a model was chosen from."""
+    checkpoints = _of_model(store, model)
+    if checkpoints is None:
+        return {}
+    return {trial["name"]: trial["history"] for trial in checkpoints.info["trials"]}
+
+
+def _train_answers(store: ArtifactStore, model: Artifact) -> set[str] | None:
+    """The normalised answers that a model learnt from, where its train split is the newest."""
+    checkpoints, train = _of_model(store, model), store.latest("train_split")
+    if checkpoints is None or checkpoints.inputs["train_split"] != train.data_version:
+        return None
+    rows = read_split(train.path / "rows", ["references"])
+    return {metric.normalize(text) for row in rows for text in row["references"]}

@@ -23,4 +23,4 @@ def better_than_untuned(store: dg.ResourceParam[ArtifactStore]) -> dg.AssetCheck
 def better_than_untuned_on_test(store: dg.ResourceParam[ArtifactStore]) -> dg.AssetCheckResult:
     """Its F1 on test is above that of the model that training started from."""
     scores = store.latest("test_report").info["scores"]
-    return _better(scores["tuned"], scores["untuned"])
+    return _better(scores["candidate"], scores["untuned"])

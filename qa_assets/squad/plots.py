@@ -1,0 +1,152 @@
+"""Plots of the report as SVG to be put into a page, in the colours of the page.
+
+Drawn by matplotlib in stand-in colours, which become variables of the page's style sheet, so that
+a plot follows it from light to dark.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INK, _FAINT = "#010203", "#040506"
+_SERIES = ("#a00001", "#a00002", "#a00003", "#a00004", "#a00005", "#a00006")
+_VARIABLES = {_INK: "var(--soft)", _FAINT: "var(--line)"} | {
+    colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, 1)
+}
+_WIDTH, _HEIGHT = 4.7, 3.1  # inches; a phone shows it at about full size
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.labelcolor": _INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+_BINS = 10
+Points = Sequence[tuple[float, float]]
+
+
+def curves(series: Mapping[str, Points], x: str, y: str) -> str:
+    """Lines as SVG.
+
+    Args:
+        series: points (x, y) by name; the place gives the colour, also where others have no points.
+        x: the label of the horizontal axis.
+        y: the label of the vertical axis.
+    """
+
+    def draw(axes: "Axes") -> None:
+        for number, (name, points) in enumerate(series.items()):
+            if points:
+                xs, ys = zip(*points, strict=True)
+                axes.plot(xs, ys, label=name, color=_SERIES[number % len(_SERIES)], linewidth=1.8)
+
+    return _svg(draw, x, y, f"{y} over {x}", sum(map(bool, series.values())))
+
+
+def reliability(confidences: Sequence[float], right: Sequence[float]) -> str:
+    """Share of right answers over confidence, in bins of equal width, as SVG.
+
+    Args:
+        confidences: from 0 to 1, by question.
+        right: 1 for a right answer, else 0.
+    """
+    sure, exact = np.asarray(confidences), np.asarray(right)
+
+    def draw(axes: "Axes") -> None:
+        axes.plot([0, 100], [0, 100], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
+        bins = _bins(sure)
+        for number in range(_BINS):
+            chosen = bins == number
+            if chosen.any():
+                axes.bar(
+                    100 * (number + 0.5) / _BINS, 100 * exact[chosen].mean(), width=92 / _BINS,
+                    color=_SERIES[0], alpha=0.25 + 0.75 * float(chosen.mean()) ** 0.5, linewidth=0,
+                )  # fmt: skip
+        axes.set_xlim(0, 100)
+        axes.set_ylim(0, 100)
+
+    return _svg(draw, "confidence, %", "right, %", "reliability", 1)
+
+
+def calibration_error(confidences: Sequence[float], right: Sequence[float]) -> float:
+    """Expected calibration error (Naeini et al., 2015) over ten bins of equal width, 0 to 1."""
+    sure, exact = np.asarray(confidences), np.asarray(right)
+    bins = _bins(sure)
+    return float(
+        sum(
+            (bins == number).mean()
+            * abs(exact[bins == number].mean() - sure[bins == number].mean())
+            for number in np.unique(bins)
+        )
+    )
+
+
+def _bins(confidences: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.minimum((confidences * _BINS).astype(np.int64), _BINS - 1)
+
+
+def risk_coverage(models: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
+    """F1 of the questions that a model is surest of, over how many those are, as SVG.
+
+    Args:
+        models: confidences and F1, both from 0 to 1, by question, of each model; empty where the
+            model is not there, see `curves`.
+    """
+    series: dict[str, Points] = {}
+    for name, (confidences, f1) in models.items():
+        if not confidences:
+            series[name] = []
+            continue
+        order = np.argsort(-np.asarray(confidences), kind="stable")
+        risk = 100 - 100 * np.cumsum(np.asarray(f1)[order]) / np.arange(1, len(order) + 1)
+        # the first few questions jump about and tell nothing
+        shown = np.unique(np.linspace(max(1, len(order) // 50), len(order), 200).astype(int))
+        series[name] = [(100 * float(n) / len(order), float(risk[n - 1])) for n in shown]
+    return curves(series, "answers taken, surest first, %", "risk: 100 − F1")
+
+
+def _svg(draw: Any, x: str, y: str, title: str, names: int) -> str:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": title}):
+        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+        axes = figure.subplots()
+        draw(axes)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.tick_params(length=0)
+        if 1 < names <= len(_SERIES):
+            axes.legend()
+        written = io.StringIO()
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+    return _inline(written.getvalue(), title)
+
+
+def _inline(svg: str, title: str) -> str:
+    """An SVG document as an element of a page: without prologue, fixed size or colours."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' (?:width|height)="[^"]*pt"', "", svg, count=2)
+    svg = re.sub(r" font-family: [^;]*;| id=\"[a-z0-9.]+_\d+\"", "", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)

@@ -1,0 +1,70 @@
+"""`test_report`, materialised on small models."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pyarrow.parquet as pq
+
+from qa_assets.artifacts import Artifact, ArtifactStore
+from qa_assets.defs.assets.evaluation import test_report as report_asset
+from qa_assets.embedded.generated_squad import generate
+from qa_assets.settings import load_settings
+from qa_assets.squad.files import read_questions
+from qa_assets.training import base_model
+from qa_assets.training.config import TrainingConfig
+
+
+def _split(store: ArtifactStore, name: str, questions: Path) -> Artifact:
+    import pyarrow as pa
+
+    rows = read_questions(questions)
+    with store.write(name) as draft:
+        (draft.path / "rows").mkdir()
+        pq.write_table(pa.Table.from_pylist(rows), draft.path / "rows" / "part.parquet")
+    return draft.done()
+
+
+def test_report_compares_candidate_champion_and_untuned(tmp_path: Path) -> None:
+    generate(tmp_path, questions=150)
+    settings = load_settings(home=tmp_path)
+    store = ArtifactStore(settings.artifacts)
+    train = _split(store, "train_split", tmp_path / "train-v2.0.json")
+    _split(store, "test_split", tmp_path / "dev-v2.0.json")
+    texts = [row["source"] for row in read_questions(tmp_path / "train-v2.0.json")]
+    base, champion = (
+        base_model.create_tiny_t5(texts, tmp_path / f"model-{seed}", "unavailable", seed)
+        for seed in (1, 2)
+    )
+    history = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
+    with store.write("checkpoints", train) as draft:
+        draft.info["trials"] = [{"name": "trial-0", "history": history}]
+    with store.write("best_model", draft.done()) as draft:
+        base_model.create_tiny_t5(texts, draft.path / "made", "unavailable", 3)
+        for file in (draft.path / "made").iterdir():
+            file.rename(draft.path / file.name)
+        (draft.path / "made").rmdir()
+        draft.info |= {
+            "base": str(base),
+            "earlier": str(champion),
+            "config": TrainingConfig(max_target_tokens=4).model_dump(),
+        }
+
+    resources = {"settings": settings, "store": store}
+    with dg.instance_for_test() as instance:
+        result = dg.materialize([report_asset], resources=resources, instance=instance)
+    (made,) = result.asset_materializations_for_node("test_report")
+    report = store.latest("test_report")
+    figures = json.loads((report.path / "report.json").read_text())
+    assert set(figures["scores"]) == {"candidate", "champion", "untuned", "always abstain"}
+    assert report.info["scores"] == figures["scores"]
+    assert set(figures["paired"]) == {"champion", "untuned"}
+    assert any(part["slice"] == "answer seen in train" for part in figures["slices"])
+    page = (report.path / "report.html").read_text()
+    for part in ("Loss in training", "Reliability", "Risk and coverage"):
+        assert part.lower() in page
+    assert str(made.metadata["report"].value).endswith(f"/{report.path.name}/report.html")
+    assert Path(str(made.metadata["report_file"].value)).is_file()
+    answers = pq.read_table(report.path / "answers.parquet").to_pylist()
+    assert len(answers) == figures["scores"]["candidate"]["total"]
+    assert all(0 <= row["candidate_confidence"] <= 1 for row in answers)
