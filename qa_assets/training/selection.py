@@ -1,4 +1,4 @@
-"""From trials to one model: best by valid F1, abstention calibrated, against the champion."""
+"""From trials to the candidate: best by valid F1, abstention calibrated."""
 
 import logging
 import shutil
@@ -33,11 +33,9 @@ class Selection:
     """What was chosen; scores in percent on the same valid rows."""
 
     chosen: str
-    bias: float
+    calibration: calibration.Calibration
     valid: dict[str, float]
     valid_untuned: dict[str, float]
-    candidate_f1: float
-    champion_f1: float | None
 
 
 def answers(
@@ -58,7 +56,6 @@ def answers(
 
 def select(
     trials: Sequence[Trained],
-    champion: Trained | None,
     base: str | Path,
     rows: Sequence[dict[str, Any]],
     out: Path,
@@ -75,9 +72,8 @@ def select(
 
     Args:
         trials: at least one.
-        champion: the earlier choice, its F1 measured on these `rows`; None: there is none to keep.
         base: what the trials started from.
-        rows: valid rows of `source` and `references`.
+        rows: valid rows of `source`, `references` and `title`.
         out: an empty directory.
         config: how long sources and answers may be.
         null_text: what the model says to abstain.
@@ -94,25 +90,11 @@ def select(
         model, tokenizer, rows, config=config, null_text=null_text, score_each=score_each
     )
     calibration.apply(out, calibrated)
-    candidate = score(answers(out, sources, config, null_text), references)
-    chosen, bias, valid = best.name, calibrated.bias, candidate
-    if champion is not None and champion.valid_f1 > candidate["f1"]:
-        _log.info("the champion stays: %.2f over %.2f", champion.valid_f1, candidate["f1"])
-        shutil.rmtree(out)
-        shutil.copytree(champion.path, out)
-        chosen, bias = "champion", calibration.read_bias(out)
-        valid = score(answers(out, sources, config, null_text), references)
+    valid = score(answers(out, sources, config, null_text), references)
     _log.info("measuring the untuned model on %d questions", len(rows))
     untuned = score(answers(base, sources, config, null_text), references)
     _write_expected(out, sources[:: max(1, len(sources) // _PARITY_ROWS)], config, null_text)
-    return Selection(
-        chosen,
-        bias,
-        valid,
-        untuned,
-        candidate["f1"],
-        champion.valid_f1 if champion else None,
-    )
+    return Selection(best.name, calibrated, valid, untuned)
 
 
 def _write_expected(
