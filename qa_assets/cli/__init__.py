@@ -66,10 +66,10 @@ def ask(
     ],
     profile: _Profile = None,
     model: Annotated[
-        Path | None, typer.Option(help="A Hugging Face directory; else the newest best_model.")
+        Path | None, typer.Option(help="A Hugging Face directory; else the champion.")
     ] = None,
 ) -> None:
-    """Answer a question from a context, with the best model."""
+    """Answer a question from a context, with the champion."""
     from qa_assets.cli.ask import answer
 
     raise typer.Exit(answer(_settings(profile), question, context, model))

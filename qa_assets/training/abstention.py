@@ -95,7 +95,7 @@ def fit_probability(margins: Sequence[float], null: Sequence[bool]) -> Probabili
     """
     import numpy as np
     from scipy.optimize import minimize  # type: ignore[import-untyped]
-    from scipy.special import expit  # type: ignore[import-untyped]
+    from scipy.special import expit
 
     margin, is_null = np.asarray(margins, float), np.asarray(null, bool)
     ones, zeros = int(is_null.sum()), int((~is_null).sum())
