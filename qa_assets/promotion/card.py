@@ -195,8 +195,8 @@ def _abstention(facts: CardFacts) -> str:
     )
     return (
         f"{told}{gain}. With m the word's logit less the best other one at the first place, "
-        f"sigmoid((m {found['offset']:+.3f}) / {found['temperature']:.3f}) is the probability that "
-        f"there is no answer; from {found['threshold']:.2f} on the model abstains."
+        f"sigmoid((m {found['bias']:+.3f}) / {found['temperature']:.3f}) is the probability that "
+        "there is no answer; above one half the model abstains."
     )
 
 

@@ -4,28 +4,14 @@ A margin is the null token's logit less the best other one, which is the differe
 probabilities. Plain numbers in and out: no model, no files.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 FOLDS = 5
 _POINTS = 100  # of the risk-coverage curve
-
-
-@dataclass(frozen=True)
-class Probability:
-    """The calibrated probability of no answer: the sigmoid of (margin + offset) / temperature."""
-
-    temperature: float
-    offset: float
-
-    def of(self, margins: Sequence[float]) -> list[float]:
-        """The probability for each margin, from 0 to 1."""
-        import numpy as np
-        from scipy.special import expit  # type: ignore[import-untyped]
-
-        values: list[float] = expit((np.asarray(margins) + self.offset) / self.temperature).tolist()
-        return values
+_LOG_TEMPERATURES = (-4.0, 4.0)
 
 
 @dataclass(frozen=True)
@@ -83,41 +69,52 @@ def sweep(
     return bias_of_best, before, after
 
 
-def fit_probability(margins: Sequence[float], null: Sequence[bool]) -> Probability:
-    """Fit temperature and offset by negative log-likelihood.
+def fit_temperature(margins: Sequence[float], null: Sequence[bool], bias: float) -> float:
+    """The temperature that makes `probability` most likely, by negative log-likelihood.
 
-    With the smoothed targets of Platt (1999), so that rows that can be told apart without error,
-    or that are all of one kind, still give finite values.
+    With the smoothed targets of Platt (1999), so that rows that can be told apart without error
+    give a temperature above 0. An offset of its own, beside the bias, was tried: on SQuAD it was
+    better by 0.01 nats on articles of train and worse by 0.02 on dev, where other shares of the
+    questions have no answer.
 
     Args:
         margins: by row.
         null: by row, whether it has no answer.
+        bias: as chosen.
     """
     import numpy as np
-    from scipy.optimize import minimize  # type: ignore[import-untyped]
-    from scipy.special import expit
+    from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 
-    margin, is_null = np.asarray(margins, float), np.asarray(null, bool)
+    is_null = np.asarray(null, bool)
     ones, zeros = int(is_null.sum()), int((~is_null).sum())
-    target = np.where(is_null, (ones + 1) / (ones + 2), 1 / (zeros + 2))
-
-    def loss(parameters: Any) -> tuple[float, Any]:
-        slope, shift = np.exp(parameters[0]), parameters[1]
-        logit = slope * margin + shift
-        value = np.logaddexp(0, logit) - target * logit
-        error = expit(logit) - target
-        return float(value.mean()), np.array([(error * slope * margin).mean(), error.mean()])
-
-    found = minimize(loss, [0.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(-5, 5), (-50, 50)])
-    temperature = float(np.exp(-found.x[0]))
-    return Probability(temperature, float(found.x[1]) * temperature)
+    target = np.where(is_null, (ones + 1) / (ones + 2), 1 / (zeros + 2)).tolist()
+    found = minimize_scalar(
+        lambda logarithm: log_loss(margins, target, bias, math.exp(logarithm)),
+        bounds=_LOG_TEMPERATURES,
+        method="bounded",
+    )
+    return math.exp(found.x)
 
 
-def log_loss(probability: Probability, margins: Sequence[float], null: Sequence[bool]) -> float:
-    """Mean negative log-likelihood, in nats, of whether rows have no answer."""
+def probability(margins: Sequence[float], bias: float, temperature: float) -> list[float]:
+    """The calibrated probability of no answer by row: sigmoid((margin + bias) / temperature).
+
+    Above one half exactly where the model abstains.
+    """
+    import numpy as np
+    from scipy.special import expit  # type: ignore[import-untyped]
+
+    values: list[float] = expit((np.asarray(margins, float) + bias) / temperature).tolist()
+    return values
+
+
+def log_loss(
+    margins: Sequence[float], null: Sequence[float], bias: float, temperature: float
+) -> float:
+    """Mean negative log-likelihood, in nats, of whether (1) or not (0) rows have no answer."""
     import numpy as np
 
-    logit = (np.asarray(margins) + probability.offset) / probability.temperature
+    logit = (np.asarray(margins, float) + bias) / temperature
     return float((np.logaddexp(0, logit) - np.asarray(null, float) * logit).mean())
 
 
@@ -151,7 +148,7 @@ def cross_fit(
     for others, own in GroupKFold(count).split(margins, groups=groups):
         left = [_taken(others, values) for values in (margins, answered, abstained)]
         bias, _, _ = sweep(*left)
-        fitted = fit_probability(left[0], _taken(others, null))
+        temperature = fit_temperature(left[0], _taken(others, null), bias)
         margin, answer, nothing = (_taken(own, values) for values in (margins, answered, abstained))
         held = _taken(own, null)
         result.append(
@@ -161,8 +158,8 @@ def cross_fit(
                 bias,
                 100 * mean_score(margin, answer, nothing, 0.0),
                 100 * mean_score(margin, answer, nothing, bias),
-                log_loss(Probability(1.0, 0.0), margin, held),
-                log_loss(fitted, margin, held),
+                log_loss(margin, held, 0.0, 1.0),
+                log_loss(margin, held, bias, temperature),
             )
         )
     return result

@@ -33,14 +33,11 @@ class Calibration:
 
     F1 is in percent. `f1_before` and `f1_after` are on the rows that the bias was chosen on;
     `held_out` says what choosing is worth on articles it was not chosen on. The sigmoid of
-    (margin + offset) / temperature is the calibrated probability that there is no answer, and
-    `threshold` the probability from which on the model abstains.
+    (margin + bias) / temperature is the calibrated probability that there is no answer.
     """
 
     bias: float
     temperature: float
-    offset: float
-    threshold: float
     f1_before: float
     f1_after: float
     abstained_before: int
@@ -104,12 +101,9 @@ def calibrate(
     if held_out and held_out["f1_after"] < held_out["f1_before"]:
         _log.info("the bias %+.3f does not hold on other articles: none is used", bias)
         bias, after = 0.0, before
-    probability = abstention.fit_probability(margins, null)
     result = Calibration(
         bias=bias,
-        temperature=probability.temperature,
-        offset=probability.offset,
-        threshold=probability.of([-bias])[0],
+        temperature=abstention.fit_temperature(margins, null, bias),
         f1_before=100 * before,
         f1_after=100 * after,
         abstained_before=sum(margin > 0 for margin in margins),

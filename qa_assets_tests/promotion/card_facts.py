@@ -21,7 +21,7 @@ def facts_of(**changes: Any) -> CardFacts:
         "valid": {"exact": 59.0, "f1": 61.0},
         "report": report(),
         "calibration": {
-            "bias": 0.5, "temperature": 1.5, "offset": 0.4, "threshold": 0.48, "rows": 500,
+            "bias": 0.5, "temperature": 1.5, "rows": 500,
             "null_text": "unavailable", "held_out": {"gain": 1.25},
         },
         "data_version": "fedcba9876543210",

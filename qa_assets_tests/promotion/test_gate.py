@@ -60,7 +60,7 @@ def test_better_than_untuned_beyond_chance() -> None:
     assert failed(figures, champion=False) == ["better than untuned"]
 
 
-@pytest.mark.parametrize("f1", [49.0, math.nan])
+@pytest.mark.parametrize("f1", [44.0, math.nan])
 def test_collapsed_slice_is_named(f1: float) -> None:
     figures = report(0.5)
     figures["slices"][1]["f1"]["candidate"] = f1

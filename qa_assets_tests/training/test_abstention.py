@@ -1,6 +1,5 @@
 """When to abstain: the best bias, what it is worth elsewhere, and probabilities that hold."""
 
-import math
 import random
 
 import pytest
@@ -39,33 +38,25 @@ def test_sweep_takes_the_nearest_of_equals() -> None:
     assert [bias, after] == pytest.approx([-1.5, 0.5])
 
 
-def drawn(count: int, temperature: float, offset: float) -> tuple[list[float], list[bool]]:
-    """Margins, and whether there is no answer, drawn with the probability that they say."""
+def test_temperature_is_found_again() -> None:
+    """From margins and whether there is no answer, drawn with the probability that they say."""
     chance = random.Random(1)
-    margins = [chance.gauss(0, 3) for _ in range(count)]
-    return margins, [
-        chance.random() < 1 / (1 + math.exp(-(margin + offset) / temperature)) for margin in margins
-    ]
+    margins = [chance.gauss(0, 3) for _ in range(20_000)]
+    said = abstention.probability(margins, bias=1.0, temperature=2.5)
+    null = [chance.random() < probability for probability in said]
+    found = abstention.fit_temperature(margins, null, bias=1.0)
+    assert found == pytest.approx(2.5, rel=0.05)
+    assert abstention.log_loss(margins, null, 1.0, found) < abstention.log_loss(
+        margins, null, 1.0, 1.0
+    )
+    assert abstention.probability([-1.0], 1.0, found) == [0.5]
 
 
-def test_probability_is_found_again() -> None:
-    margins, null = drawn(20_000, temperature=2.5, offset=1.0)
-    found = abstention.fit_probability(margins, null)
-    assert found.temperature == pytest.approx(2.5, rel=0.05)
-    assert found.offset == pytest.approx(1.0, abs=0.1)
-    assert found.of([-found.offset]) == pytest.approx([0.5])
-    asis = abstention.Probability(1.0, 0.0)
-    assert abstention.log_loss(found, margins, null) < abstention.log_loss(asis, margins, null)
-
-
-@given(
-    st.lists(st.tuples(st.floats(-30, 30), st.booleans()), min_size=1, max_size=20),
-)
-def test_probability_is_finite_and_rises_with_the_margin(rows: list[tuple[float, bool]]) -> None:
+@given(st.lists(st.tuples(st.floats(-30, 30), st.booleans()), min_size=1, max_size=20))
+def test_temperature_is_finite(rows: list[tuple[float, bool]]) -> None:
     """Rows that are all of one kind, or told apart without error, included."""
     margins, null = zip(*rows, strict=True)
-    low, high = abstention.fit_probability(margins, null).of([-1.0, 1.0])
-    assert 0 <= low <= high <= 1
+    assert 0.01 < abstention.fit_temperature(margins, null, bias=0.0) < 100
 
 
 def test_folds_keep_articles_apart_and_measure_what_was_not_seen() -> None:

@@ -86,7 +86,7 @@ def test_bias_is_where_transformers_looks_for_it(base: Path, tmp_path: Path, bia
 
 def _calibration(bias: float) -> calibration.Calibration:
     return calibration.Calibration(
-        bias, 1, 0, 0.5, 1, 1, 1, 1, 1, NULL_TEXT, 3, held_out={}, folds=[], risk_coverage=[]
+        bias, 1, 1, 1, 1, 1, 1, NULL_TEXT, 3, held_out={}, folds=[], risk_coverage=[]
     )
 
 

@@ -61,7 +61,6 @@ def best_model(
         chosen=chosen.chosen,
         abstention_bias=found.bias,
         abstention_temperature=found.temperature,
-        abstention_threshold=found.threshold,
         risk_coverage=curves(
             {"valid": [(one["coverage"], one["risk"]) for one in found.risk_coverage]},
             "coverage (share answered, the surest first)",
