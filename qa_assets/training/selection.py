@@ -54,6 +54,44 @@ def answers(
     return generation.to_answers(texts, null_text)
 
 
+def uncalibrated_answers(
+    model: str | Path,
+    sources: Sequence[str],
+    answered: Sequence[str],
+    config: TrainingConfig,
+    null_text: str,
+) -> list[str]:
+    """What a model would answer without the bias of its abstention, to tell what that is worth.
+
+    Only those sources are decoded again whose answers the bias can have changed.
+
+    Args:
+        model: a directory, calibrated or not.
+        sources: any number of texts.
+        answered: what `answers` returned for them.
+        config: how long answers may be.
+        null_text: what the model says to abstain.
+    """
+    loaded, tokenizer = base_model.load(model)
+    biases = loaded.generation_config.sequence_bias
+    loaded.generation_config.sequence_bias = None
+    result = list(answered)
+    if biases:
+        ((_, bias),) = biases
+        numbers = [number for number, text in enumerate(answered) if (text == "") == (bias > 0)]
+        texts = generation.generate(
+            loaded,
+            tokenizer,
+            [sources[number] for number in numbers],
+            max_new_tokens=config.max_target_tokens,
+            batch_size=config.batch_size,
+            precision=config.precision,
+        )
+        for number, text in zip(numbers, generation.to_answers(texts, null_text), strict=True):
+            result[number] = text
+    return result
+
+
 def select(
     trials: Sequence[Trained],
     base: str | Path,
