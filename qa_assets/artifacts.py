@@ -68,11 +68,16 @@ class ArtifactStore:
 
     @contextmanager
     def write(
-        self, asset: str, *inputs: Artifact, min_free_bytes: int = _MIN_FREE_BYTES
+        self,
+        asset: str,
+        *inputs: Artifact,
+        min_free_bytes: int = _MIN_FREE_BYTES,
+        make_latest: bool = True,
     ) -> Iterator[Draft]:
         """Write a new version of `asset`, made from `inputs`.
 
-        The data version is the hash of the files unless the block sets `data_version`.
+        The data version is the hash of the files unless the block sets `data_version`. It becomes
+        the latest at once, or else when `make_latest` is called.
 
         Raises:
             DiskFullError: less than `min_free_bytes` are free, or the disk ran full meanwhile.
@@ -91,6 +96,8 @@ class ArtifactStore:
         try:
             yield draft
             draft.artifact = self._finish(draft)
+            if make_latest:
+                self.make_latest(draft.artifact)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise DiskFullError(
@@ -107,12 +114,12 @@ class ArtifactStore:
         Raises:
             ArtifactMissingError: there is none.
         """
-        link = self.root / asset / "latest"
+        link = self.link(asset)
         if not (link / MANIFEST).is_file():
             raise ArtifactMissingError(
                 f"no {asset} under {self.root}: materialise the asset `{asset}` first"
             )
-        return self._read(link.resolve())
+        return self.read(link.resolve())
 
     def find(self, asset: str) -> Artifact | None:
         """The newest version of `asset`, or None."""
@@ -121,7 +128,24 @@ class ArtifactStore:
         except ArtifactMissingError:
             return None
 
-    def _read(self, path: Path) -> Artifact:
+    def link(self, asset: str) -> Path:
+        """The symbolic link to the newest version of `asset`; there need be nothing there."""
+        return self.root / asset / "latest"
+
+    def make_latest(self, artifact: Artifact) -> None:
+        """Let a finished version be the one that `latest` finds, be it older than another."""
+        link = self.link(artifact.asset)
+        unfinished = link.with_name(f".{artifact.path.name}.link")
+        unfinished.unlink(missing_ok=True)
+        unfinished.symlink_to(artifact.path.name)
+        os.replace(unfinished, link)  # noqa: PTH105 - replaces the link itself
+
+    def read(self, path: Path) -> Artifact:
+        """The finished version in that directory.
+
+        Raises:
+            OSError: there is none.
+        """
         manifest = json.loads((path / MANIFEST).read_text())
         return Artifact(
             manifest["asset"], path, manifest["data_version"], manifest["info"], manifest["inputs"]
@@ -140,10 +164,7 @@ class ArtifactStore:
         (draft.path / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         final = draft.path.parent / f"{now:%Y%m%dT%H%M%S%f}-{version[:8]}"
         draft.path.rename(final)
-        link = draft.path.with_name(f"{draft.path.name}.link")
-        link.symlink_to(final.name)
-        os.replace(link, final.parent / "latest")  # noqa: PTH105 - replaces the link itself
-        return self._read(final)
+        return self.read(final)
 
 
 def hash_files(path: Path) -> str:

@@ -62,6 +62,33 @@ class ModelSettings(_Group):
         description="A hub id, a local Hugging Face directory, "
         "or `tiny`: a small T5 made from nothing out of the training questions.",
     )
+    license: str = Field(
+        "cc-by-sa-4.0",
+        description="What the model card says, by the hub's name; by default that of SQuAD.",
+    )
+    hub_repository: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Owner and name on the hub, where the asset `published_model` uploads to.",
+    )
+    hub_private: bool = Field(True, description="Make a repository that does not exist private.")
+
+
+class GateSettings(_Group):
+    """What a candidate must reach to become the champion. F1 in percent, on test."""
+
+    has_answer_f1: float = Field(20, ge=0, le=100, description="Least F1 where there is an answer.")
+    no_answer_f1: float = Field(20, ge=0, le=100, description="Least F1 where there is none.")
+    margin: float = Field(
+        1.0,
+        ge=0,
+        description="F1 by which the candidate may be worse than the champion, at the lower end of "
+        "the interval of their difference.",
+    )
+    slice_drop: float = Field(
+        15, ge=0, description="F1 by which it may be worse than the champion in any slice."
+    )
+    slice_questions: int = Field(200, ge=1, description="Smaller slices are not looked at.")
 
 
 class SparkSettings(_Group):
@@ -110,6 +137,8 @@ _PROFILES: dict[str, dict[str, Any]] = {
     "quickstart": {
         "data": {"source": "generated", "valid_questions": 300},
         "model": {"base": "tiny"},
+        # some hundred questions tell no less apart, and each training ends where its time does
+        "gate": {"margin": 10, "slice_drop": 30},
         "training": {
             "learning_rate": 1e-3, "warmup_steps": 200, "adam_beta2": 0.98, "batch_size": 64,
             "max_batch_tokens": 4096, "epochs": 20, "max_minutes": 4, "precision": "fp32",
@@ -137,6 +166,7 @@ class Settings(BaseSettings):
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingConfig = TrainingConfig()
+    gate: GateSettings = GateSettings()
     spark: SparkSettings = SparkSettings()
     ray: RaySettings = RaySettings()
     kafka: KafkaSettings = KafkaSettings()

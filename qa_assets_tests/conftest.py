@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,13 @@ from qa_assets.embedded.broker import broker
 from qa_assets.embedded.jars import ensure_jars
 from qa_assets.settings import KafkaSettings, load_settings
 from qa_assets.spark import create_session, stop_session
+from qa_assets.squad import metric
+from qa_assets.squad.prompts import source_text
+from qa_assets.training import selection
+from qa_assets.training.base_model import create_tiny_t5
+from qa_assets.training.config import TrainingConfig
+from qa_assets_tests.fake_hub import FakeHub
+from qa_assets_tests.promotion_bench import Bench
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -50,3 +57,58 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture(scope="session")
+def mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database with nothing in it, to copy: making it takes seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_registered_models()
+    return path
+
+
+@pytest.fixture(scope="session")
+def candidate_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `selection.select` makes of a tiny model that has learnt nothing."""
+    return make_candidate(tmp_path_factory.mktemp("candidate"), seed=1)
+
+
+def make_candidate(home: Path, seed: int) -> Path:
+    """A candidate's directory, other weights by seed."""
+    facts = {"Rollo": "led the Norse", "Ada": "wrote a program", "The Danube": "flows east"}
+    rows: list[dict[str, Any]] = [
+        {
+            "source": source_text(question, f"{who} {done}."),
+            "references": [who] if question.startswith("Who") else [],
+            "title": who,
+        }
+        for who, done in facts.items()
+        for question in (f"Who {done}?", f"Where is {who}?")
+    ]
+    texts = [text for row in rows for text in (row["source"], *row["references"])] * 3
+    base = create_tiny_t5(texts, home / "base", "unavailable", seed)
+    out = home / "model"
+    out.mkdir()
+    selection.select(
+        [selection.Trained("trial_00000", base, 50.0)], base, rows, out,
+        config=TrainingConfig(max_target_tokens=8, precision="fp32"), null_text="unavailable",
+        score=metric.score, score_each=metric.f1_each,
+    )  # fmt: skip
+    return out
+
+
+@pytest.fixture
+def bench(tmp_path: Path, mlflow_db: Path, candidate_model: Path) -> Bench:
+    """A profile without a champion."""
+    return Bench(tmp_path, mlflow_db, candidate_model)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub on loopback with no repositories, that the hub's client takes for the real one."""
+    with FakeHub() as served:
+        # what HF_ENDPOINT sets when a process starts
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served.url)
+        yield served

@@ -45,6 +45,20 @@ def test_failed_write_leaves_the_old_version_and_nothing_else(tmp_path: Path) ->
     )
 
 
+def test_version_is_latest_when_told_to_be(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    with store.write("a") as draft:
+        (draft.path / "f").write_text("old")
+    old = draft.done()
+    with store.write("a", make_latest=False) as draft:
+        (draft.path / "f").write_text("new")
+    assert store.latest("a") == old
+    store.make_latest(draft.done())
+    assert store.latest("a") == draft.done()
+    store.make_latest(old)
+    assert store.latest("a") == old == store.read(old.path)
+
+
 def test_missing_artifact_names_the_asset_to_materialise(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     with pytest.raises(ArtifactMissingError, match="materialise the asset `best_model` first"):

@@ -17,9 +17,11 @@ def test_environment_overrides_one_value_of_a_profile(monkeypatch: pytest.Monkey
     before = load_settings(profile="quickstart")
     monkeypatch.setenv("QA_ASSETS_DATA_TRAIN_QUESTIONS", "40")
     monkeypatch.setenv("QA_ASSETS_KAFKA_PARTITIONS", "4")
+    monkeypatch.setenv("QA_ASSETS_GATE_HAS_ANSWER_F1", "30")
     after = load_settings(profile="quickstart")
     assert after.data == before.data.model_copy(update={"train_questions": 40})
     assert after.kafka.partitions == 4
+    assert after.gate == before.gate.model_copy(update={"has_answer_f1": 30})
     assert after.training == before.training
 
 
@@ -29,6 +31,8 @@ def test_environment_overrides_one_value_of_a_profile(monkeypatch: pytest.Monkey
         ("QA_ASSETS_KAFKA_PARTITIONS", "many"),
         ("QA_ASSETS_DATA_TRAIN_QUESTIONS", "0"),
         ("QA_ASSETS_TRAINING_LEARNING_RATES", "1"),
+        ("QA_ASSETS_GATE_MARGIN", "-1"),
+        ("QA_ASSETS_MODEL_HUB_REPOSITORY", "nobody"),
         ("QA_ASSETS_PROFILE", "laptop"),
     ],
 )

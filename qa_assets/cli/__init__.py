@@ -35,11 +35,14 @@ def _settings(profile: str | None) -> Settings:
 def run(
     profile: _Profile = None,
     assets: Annotated[str, typer.Option(help="Dagster asset selection to materialise.")] = "*",
+    job: Annotated[
+        str | None, typer.Option(help="A job instead, such as `rollback`: the earlier champion.")
+    ] = None,
 ) -> None:
     """Materialise the graph once, with the broker it needs, and show what came of it."""
     from qa_assets.cli.run import run_graph
 
-    raise typer.Exit(run_graph(_settings(profile), assets))
+    raise typer.Exit(run_graph(_settings(profile), assets, job))
 
 
 @app.command()
@@ -66,10 +69,10 @@ def ask(
     ],
     profile: _Profile = None,
     model: Annotated[
-        Path | None, typer.Option(help="A Hugging Face directory; else the newest best_model.")
+        Path | None, typer.Option(help="A Hugging Face directory; else the champion.")
     ] = None,
 ) -> None:
-    """Answer a question from a context, with the best model."""
+    """Answer a question from a context, with the champion."""
     from qa_assets.cli.ask import answer
 
     raise typer.Exit(answer(_settings(profile), question, context, model))

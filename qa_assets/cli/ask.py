@@ -1,4 +1,4 @@
-"""`qa-assets ask`: one question to the best model."""
+"""`qa-assets ask`: one question to the champion."""
 
 import errno
 from pathlib import Path
@@ -24,10 +24,10 @@ def answer(settings: Settings, question: str, context: str, model: Path | None) 
     config = settings.training
     if model is None:
         try:
-            best = ArtifactStore(settings.artifacts).latest("best_model")
+            champion = ArtifactStore(settings.artifacts).latest("champion")
         except ArtifactMissingError as error:
             return _fail(f"{error} (make run PROFILE={settings.profile}), or give --model")
-        model, config = best.path, TrainingConfig(**best.info["config"])
+        model, config = champion.path, TrainingConfig(**champion.info["config"])
 
     from qa_assets.training.base_model import BaseModelError
     from qa_assets.training.selection import answers

@@ -1,4 +1,4 @@
-"""`qa-assets run`: the whole graph once, through `dg launch`, with its progress line by line."""
+"""`qa-assets run`: the graph or a job once, through `dg launch`, with its progress line by line."""
 
 import sys
 import time
@@ -18,22 +18,22 @@ _POLL_S = 0.5
 _WIDE = 300
 
 
-def run_graph(settings: Settings, assets: str) -> int:
-    """Materialise `assets` and run their checks; returns 0 only if all of it succeeded."""
-    return supervised(settings, lambda: _launch(settings, assets))
+def run_graph(settings: Settings, assets: str, job: str | None = None) -> int:
+    """Materialise `assets`, or launch `job`, with the checks; returns 0 only if all succeeded."""
+    what = ["--job", job] if job else ["--assets", assets]
+    return supervised(settings, lambda: _launch(settings, what))
 
 
-def _launch(settings: Settings, assets: str) -> int:
+def _launch(settings: Settings, what: list[str]) -> int:
     log = settings.root / "logs" / f"run-{datetime.now():%Y%m%d-%H%M%S}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     # in a pipe or a file nothing need be wrapped
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
-    console.print(
-        f"dg launch --assets {assets}   profile {settings.profile}, log {log}", soft_wrap=True
-    )
+    command = ["dg", "launch", *what]
+    told = f"{' '.join(command)}   profile {settings.profile}, log {log}"
+    console.print(told, soft_wrap=True)
     with dg.DagsterInstance.get() as instance:
         known = _newest(instance)
-        command = ["dg", "launch", "--assets", assets]
         try:
             with child(command, log) as launch:
                 progress = Progress(instance, known, console)

@@ -105,7 +105,8 @@ def show_failure(instance: dg.DagsterInstance, run_id: str | None, log: Path) ->
                 lines.append(f"{event.step_key}: {_cause(event)}")
             elif not event.asset_check_evaluation_data.passed:
                 check = event.asset_check_evaluation_data
-                lines.append(f"check {check.asset_key.to_user_string()}.{check.check_name} failed")
+                name = f"{check.asset_key.to_user_string()}.{check.check_name}"
+                lines.append(f"check {name} failed: {check.description or 'see its metadata'}")
     if not lines and log.is_file():
         lines = log.read_text(errors="replace").strip().splitlines()[-15:]
     typer.secho("\n".join(["the run failed:", *lines, f"whole log: {log}"]), err=True, fg="red")

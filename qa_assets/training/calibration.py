@@ -1,7 +1,8 @@
-"""Abstention: how much the null text is to be favoured, chosen on held-out rows.
+"""A model's abstention: how much the null text is to be favoured, chosen on held-out rows.
 
-The bias is stored where `generate` of transformers looks for it, as `sequence_bias` in
-`generation_config.json`, and told in `calibration.json`.
+The mathematics is in `abstention`; here a model is asked, and the outcome written: the bias where
+`generate` of transformers looks for it, as `sequence_bias` in `generation_config.json`, and all of
+it in `calibration.json`.
 """
 
 import json
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.training import generation
+from qa_assets.training import abstention, generation
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -28,12 +29,15 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """The bias to add to the null token's logit, and what it does on the rows it was chosen on.
+    """The bias to add to the null token's logit, and what it does.
 
-    F1 is in percent; rows are counted that abstain without and with the bias.
+    F1 is in percent. `f1_before` and `f1_after` are on the rows that the bias was chosen on;
+    `held_out` says what choosing is worth on articles it was not chosen on. The sigmoid of
+    (margin + bias) / temperature is the calibrated probability that there is no answer.
     """
 
     bias: float
+    temperature: float
     f1_before: float
     f1_after: float
     abstained_before: int
@@ -41,6 +45,9 @@ class Calibration:
     rows: int
     null_text: str
     null_token_id: int
+    held_out: dict[str, float]
+    folds: list[abstention.Fold]
+    risk_coverage: list[dict[str, float]]
 
 
 def null_token(tokenizer: "PreTrainedTokenizerBase", null_text: str) -> int:
@@ -69,10 +76,12 @@ def calibrate(
 ) -> Calibration:
     """Find the bias that makes the mean F1 of greedy answers the best.
 
+    A bias whose gain does not hold on articles that it was not chosen on is not used: it is 0.
+
     Args:
-        model: with no bias yet.
+        model: with or without a bias.
         tokenizer: the model's.
-        rows: with `source` and `references`, not trained on.
+        rows: with `source`, `references` and `title`, the article; not trained on.
         config: lengths, batch size and precision.
         null_text: what the model says to abstain, one token.
         score_each: F1 from 0 to 1 of an answer against references; the answer "" abstains.
@@ -81,12 +90,67 @@ def calibrate(
         CalibrationError: the null text is not one token.
     """
     token = null_token(tokenizer, null_text)
-    margins = [0.0] * len(rows)
-    answers = [""] * len(rows)
+    sources = [row["source"] for row in rows]
+    margins, answers = decode_apart(model, tokenizer, sources, config=config, token=token)
+    answered = [score_each(a, row["references"]) for a, row in zip(answers, rows, strict=True)]
+    abstained = [score_each("", row["references"]) for row in rows]
+    null = [not row["references"] for row in rows]
+    folds = abstention.cross_fit(margins, answered, abstained, null, [row["title"] for row in rows])
+    held_out = _held_out(folds)
+    bias, before, after = abstention.sweep(margins, answered, abstained)
+    if held_out and held_out["f1_after"] < held_out["f1_before"]:
+        _log.info("the bias %+.3f does not hold on other articles: none is used", bias)
+        bias, after = 0.0, before
+    result = Calibration(
+        bias=bias,
+        temperature=abstention.fit_temperature(margins, null, bias),
+        f1_before=100 * before,
+        f1_after=100 * after,
+        abstained_before=sum(margin > 0 for margin in margins),
+        abstained_after=sum(margin + bias > 0 for margin in margins),
+        rows=len(rows),
+        null_text=null_text,
+        null_token_id=token,
+        held_out=held_out,
+        folds=folds,
+        risk_coverage=abstention.risk_coverage(margins, answered),
+    )
+    _log.info(
+        "bias %+.3f: F1 %.2f to %.2f (%+.2f on articles it was not chosen on), abstaining %d to %d "
+        "of %d",
+        bias, result.f1_before, result.f1_after, held_out.get("gain", 0.0),
+        result.abstained_before, result.abstained_after, len(rows),
+    )  # fmt: skip
+    return result
+
+
+def decode_apart(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    sources: Sequence[str],
+    *,
+    config: TrainingConfig,
+    token: int,
+) -> tuple[list[float], list[str]]:
+    """For each source the margin of abstaining, and what is answered otherwise.
+
+    Args:
+        model: a bias that it has is not in the margins.
+        tokenizer: the model's.
+        sources: any number of texts.
+        config: lengths, batch size and precision.
+        token: the null token, see `null_token`.
+
+    Returns:
+        By source the null token's logit less the best other one at the first place, and the greedy
+        text without the null token.
+    """
+    margins = [0.0] * len(sources)
+    answers = [""] * len(sources)
     for numbers, output in generation.decode(
         model,
         tokenizer,
-        [row["source"] for row in rows],
+        sources,
         batch_size=config.batch_size,
         precision=config.precision,
         max_new_tokens=config.max_target_tokens,
@@ -100,63 +164,17 @@ def calibrate(
         texts = generation.texts_of(tokenizer, output)
         for number, margin, text in zip(numbers, batch_margins, texts, strict=True):
             margins[number], answers[number] = margin, text
-    answered = [score_each(a, row["references"]) for a, row in zip(answers, rows, strict=True)]
-    abstained = [score_each("", row["references"]) for row in rows]
-    bias, before, after = sweep(margins, answered, abstained)
-    result = Calibration(
-        bias,
-        100 * before,
-        100 * after,
-        sum(margin > 0 for margin in margins),
-        sum(margin + bias > 0 for margin in margins),
-        len(rows),
-        null_text,
-        token,
-    )
-    _log.info(
-        "bias %+.3f: F1 %.2f to %.2f, abstaining %d to %d of %d",
-        bias, result.f1_before, result.f1_after,
-        result.abstained_before, result.abstained_after, len(rows),
-    )  # fmt: skip
-    return result
+    return margins, answers
 
 
-def sweep(
-    margins: Sequence[float], answered: Sequence[float], abstained: Sequence[float]
-) -> tuple[float, float, float]:
-    """The bias that makes the mean score the best, where a row abstains if margin + bias > 0.
-
-    All biases that decide the same are one interval, and there is one more of those than there are
-    different margins. Of an interval 0 is taken if it holds it, else the middle, and of equally
-    good biases the one nearest to 0.
-
-    Args:
-        margins: by row, the null token's logit less the best other one.
-        answered: by row, the score of answering.
-        abstained: by row, the score of abstaining.
-
-    Returns:
-        The bias, the mean score at a bias of 0, and the mean score at the bias.
-    """
-    rows = sorted(zip(margins, answered, abstained, strict=True), reverse=True)
-    biases = sorted({-margin for margin in margins})
-    # the outermost intervals have no end, but a middle all the same
-    edges = [min(0.0, biases[0]) - 2.0, *biases, max(0.0, biases[-1]) + 2.0]
-    before = sum(null if margin > 0 else answer for margin, answer, null in rows) / len(rows)
-    total = sum(answered)
-    best, bias_of_best, after = (-1.0, 0.0), 0.0, before
-    start = 0
-    # in the interval (low, high] those rows abstain whose margin is at least -low
-    for low, high in zip(edges, edges[1:], strict=False):
-        while start < len(rows) and rows[start][0] >= -low:
-            total += rows[start][2] - rows[start][1]
-            start += 1
-        bias = 0.0 if low < 0 <= high else (low + high) / 2
-        # rounded: sums in another order must not break ties
-        rank = (round(total / len(rows), 12), -abs(bias))
-        if rank > best:
-            best, bias_of_best, after = rank, bias, total / len(rows)
-    return bias_of_best, before, after
+def _held_out(folds: Sequence[abstention.Fold]) -> dict[str, float]:
+    """The folds' figures over all rows, and the gain in F1; nothing if there are no folds."""
+    if not folds:
+        return {}
+    total = sum(fold.rows for fold in folds)
+    names = ("f1_before", "f1_after", "nll_before", "nll_after")
+    means = {name: sum(getattr(fold, name) * fold.rows for fold in folds) / total for name in names}
+    return means | {"gain": means["f1_after"] - means["f1_before"]}
 
 
 def apply(model_dir: Path, calibration: Calibration) -> None:
@@ -168,11 +186,6 @@ def apply(model_dir: Path, calibration: Calibration) -> None:
         settings["sequence_bias"] = [[[calibration.null_token_id], calibration.bias]]
     _write(path, settings)
     _write(model_dir / FILE, asdict(calibration))
-
-
-def read_bias(model_dir: Path) -> float:
-    """The bias that `apply` wrote."""
-    return float(json.loads((model_dir / FILE).read_text(encoding="utf-8"))["bias"])
 
 
 def read_null_text(model_dir: Path) -> str | None:

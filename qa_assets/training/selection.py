@@ -1,4 +1,4 @@
-"""From trials to one model: best by valid F1, abstention calibrated, against the champion."""
+"""From trials to the candidate: best by valid F1, abstention calibrated."""
 
 import logging
 import shutil
@@ -33,11 +33,9 @@ class Selection:
     """What was chosen; scores in percent on the same valid rows."""
 
     chosen: str
-    bias: float
+    calibration: calibration.Calibration
     valid: dict[str, float]
     valid_untuned: dict[str, float]
-    candidate_f1: float
-    champion_f1: float | None
 
 
 def answers(
@@ -72,9 +70,46 @@ def answers_with_confidence(
     return generation.to_answers(texts, null_text), confidences
 
 
+def uncalibrated_answers(
+    model: str | Path,
+    sources: Sequence[str],
+    answered: Sequence[str],
+    config: TrainingConfig,
+    null_text: str,
+) -> list[str]:
+    """What a model would answer without the bias of its abstention, to tell what that is worth.
+
+    Only those sources are decoded again whose answers the bias can have changed.
+
+    Args:
+        model: a directory, calibrated or not.
+        sources: any number of texts.
+        answered: what `answers` returned for them.
+        config: how long answers may be.
+        null_text: what the model says to abstain.
+    """
+    loaded, tokenizer = base_model.load(model)
+    biases = loaded.generation_config.sequence_bias
+    loaded.generation_config.sequence_bias = None
+    result = list(answered)
+    if biases:
+        ((_, bias),) = biases
+        numbers = [number for number, text in enumerate(answered) if (text == "") == (bias > 0)]
+        texts = generation.generate(
+            loaded,
+            tokenizer,
+            [sources[number] for number in numbers],
+            max_new_tokens=config.max_target_tokens,
+            batch_size=config.batch_size,
+            precision=config.precision,
+        )
+        for number, text in zip(numbers, generation.to_answers(texts, null_text), strict=True):
+            result[number] = text
+    return result
+
+
 def select(
     trials: Sequence[Trained],
-    champion: Trained | None,
     base: str | Path,
     rows: Sequence[dict[str, Any]],
     out: Path,
@@ -91,9 +126,8 @@ def select(
 
     Args:
         trials: at least one.
-        champion: the earlier choice, its F1 measured on these `rows`; None: there is none to keep.
         base: what the trials started from.
-        rows: valid rows of `source` and `references`.
+        rows: valid rows of `source`, `references` and `title`.
         out: an empty directory.
         config: how long sources and answers may be.
         null_text: what the model says to abstain.
@@ -110,25 +144,11 @@ def select(
         model, tokenizer, rows, config=config, null_text=null_text, score_each=score_each
     )
     calibration.apply(out, calibrated)
-    candidate = score(answers(out, sources, config, null_text), references)
-    chosen, bias, valid = best.name, calibrated.bias, candidate
-    if champion is not None and champion.valid_f1 > candidate["f1"]:
-        _log.info("the champion stays: %.2f over %.2f", champion.valid_f1, candidate["f1"])
-        shutil.rmtree(out)
-        shutil.copytree(champion.path, out)
-        chosen, bias = "champion", calibration.read_bias(out)
-        valid = score(answers(out, sources, config, null_text), references)
+    valid = score(answers(out, sources, config, null_text), references)
     _log.info("measuring the untuned model on %d questions", len(rows))
     untuned = score(answers(base, sources, config, null_text), references)
     _write_expected(out, sources[:: max(1, len(sources) // _PARITY_ROWS)], config, null_text)
-    return Selection(
-        chosen,
-        bias,
-        valid,
-        untuned,
-        candidate["f1"],
-        champion.valid_f1 if champion else None,
-    )
+    return Selection(best.name, calibrated, valid, untuned)
 
 
 def _write_expected(

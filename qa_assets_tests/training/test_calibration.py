@@ -1,50 +1,20 @@
-"""The bias of the abstention."""
+"""A calibrated model abstains as was predicted."""
 
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qa_assets.training import base_model, calibration, generation
 from qa_assets.training.features import Row
 from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
 
-SCORES = st.sampled_from([0.0, 0.5, 1.0])
-ROWS = st.lists(
-    st.tuples(st.integers(-8, 8).map(lambda n: n / 4), SCORES, SCORES), min_size=1, max_size=12
-)
-
 
 def exact(answer: str, references: Sequence[str]) -> float:
     return float(answer in references if references else answer == "")
-
-
-def mean_score(rows: list[tuple[float, float, float]], bias: float) -> float:
-    return sum(null if margin + bias > 0 else answer for margin, answer, null in rows) / len(rows)
-
-
-@given(ROWS)
-def test_sweep_finds_what_trying_every_bias_finds(rows: list[tuple[float, float, float]]) -> None:
-    margins, answered, abstained = zip(*rows, strict=True)
-    bias, before, after = calibration.sweep(margins, answered, abstained)
-    tried = [step / 8 for step in range(-40, 41)]  # between and beyond all margins
-    best = max(mean_score(rows, one) for one in tried)
-    assert after == pytest.approx(best)
-    assert mean_score(rows, bias) == pytest.approx(after)
-    assert before == pytest.approx(mean_score(rows, 0.0))
-    if before == pytest.approx(best):
-        assert bias == 0
-
-
-def test_sweep_takes_the_nearest_of_equals() -> None:
-    bias, before, after = calibration.sweep([0.5, -0.25, -3.0], [1.0, 0.0, 0.0], [0.0, 1.0, 1.0])
-    assert [bias, before, after] == pytest.approx([4.0, 0.0, 2 / 3])
-    bias, _, after = calibration.sweep([0.5, -9.0], [1.0, 0.0], [0.0, 1.0])
-    assert [bias, after] == pytest.approx([-1.5, 0.5])
 
 
 def test_calibrated_model_abstains_as_predicted(
@@ -53,21 +23,27 @@ def test_calibrated_model_abstains_as_predicted(
     model_dir = tmp_path / "model"
     shutil.copytree(babbler, model_dir)
     model, tokenizer = base_model.load(model_dir)
-    rows = rows[:60]
+    sources = [row["source"] for row in rows[:60]]
+    titled = [row | {"title": f"article {n // 6}"} for n, row in enumerate(rows[:60])]
     result = calibration.calibrate(
-        model, tokenizer, rows, config=CONFIG, null_text=NULL_TEXT, score_each=exact
+        model, tokenizer, titled, config=CONFIG, null_text=NULL_TEXT, score_each=exact
     )
     # a third of the questions have no answer
     assert result.f1_after > result.f1_before
     assert result.bias > 0
+    assert len(result.folds) == 5
+    assert sum(fold.rows for fold in result.folds) == 60
+    assert result.held_out["gain"] <= result.f1_after - result.f1_before
+    assert result.risk_coverage[-1]["coverage"] == 1
     calibration.apply(model_dir, result)
-    assert calibration.read_bias(model_dir) == result.bias
+    written = json.loads((model_dir / calibration.FILE).read_text())
+    assert written == json.loads(json.dumps(asdict(result)))
 
     model, tokenizer = base_model.load(model_dir)
     texts = generation.generate(
         model,
         tokenizer,
-        [row["source"] for row in rows],
+        sources,
         max_new_tokens=1,
         batch_size=16,
         precision="fp32",
@@ -75,15 +51,43 @@ def test_calibrated_model_abstains_as_predicted(
     assert texts.count(NULL_TEXT) == result.abstained_after > 0
 
 
-def test_no_bias_leaves_no_trace(base: Path, tmp_path: Path) -> None:
+def test_gain_that_does_not_hold_elsewhere_is_not_taken(babbler: Path, rows: list[Row]) -> None:
+    """In one article nothing has an answer, in the other all does: each wants the other's worst."""
+    model, tokenizer = base_model.load(babbler)
+    token = calibration.null_token(tokenizer, NULL_TEXT)
+    sources = [row["source"] for row in rows[:40]]
+    _, answers = calibration.decode_apart(model, tokenizer, sources, config=CONFIG, token=token)
+    titled = [
+        {
+            "source": source,
+            "title": "nothing" if number % 2 else "all",
+            "references": [] if number % 2 else [answer],
+        }
+        for number, (source, answer) in enumerate(zip(sources, answers, strict=True))
+    ]
+    result = calibration.calibrate(
+        model, tokenizer, titled, config=CONFIG, null_text=NULL_TEXT, score_each=exact
+    )
+    assert result.held_out["gain"] < 0
+    assert result.bias == 0
+    assert result.f1_after == result.f1_before
+
+
+@pytest.mark.parametrize("bias", [1.5, 0.0])
+def test_bias_is_where_transformers_looks_for_it(base: Path, tmp_path: Path, bias: float) -> None:
     model_dir = tmp_path / "model"
     shutil.copytree(base, model_dir)
     before = json.loads((model_dir / "generation_config.json").read_text())
-    for bias in (1.5, 0.0):
-        calibration.apply(model_dir, calibration.Calibration(bias, 1, 1, 1, 1, 1, NULL_TEXT, 3))
-        settings = json.loads((model_dir / "generation_config.json").read_text())
-        assert settings == before | ({"sequence_bias": [[[3], 1.5]]} if bias else {})
-    assert json.loads((model_dir / calibration.FILE).read_text())["null_text"] == NULL_TEXT
+    for one in (9.0, bias):
+        calibration.apply(model_dir, _calibration(one))
+    settings = json.loads((model_dir / "generation_config.json").read_text())
+    assert settings == before | ({"sequence_bias": [[[3], 1.5]]} if bias else {})
+
+
+def _calibration(bias: float) -> calibration.Calibration:
+    return calibration.Calibration(
+        bias, 1, 1, 1, 1, 1, 1, NULL_TEXT, 3, held_out={}, folds=[], risk_coverage=[]
+    )
 
 
 def test_null_text_of_several_tokens_is_refused(base: Path) -> None:

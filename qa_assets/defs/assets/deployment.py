@@ -1,4 +1,4 @@
-"""What serves: the ONNX graphs of the chosen model, and the Spark NLP pipeline made of them."""
+"""What serves: the ONNX graphs of the champion, and the Spark NLP pipeline made of them."""
 
 import shutil
 
@@ -12,7 +12,7 @@ from qa_assets.training.selection import EXPECTED
 
 
 @dg.asset(
-    deps=["best_model"],
+    deps=["champion"],
     group_name="deployment",
     kinds={"onnx"},
     owners=["team:ml"],
@@ -20,10 +20,10 @@ from qa_assets.training.selection import EXPECTED
     pool="training",
 )
 def onnx_model(store: dg.ResourceParam[ArtifactStore]) -> dg.MaterializeResult[None]:
-    """Encoder and decoder of the best model as ONNX, its abstention bias baked into the graph."""
+    """Encoder and decoder of the champion as ONNX, its abstention bias baked into the graph."""
     from qa_assets.deployment import onnx
 
-    model = store.latest("best_model")
+    model = store.latest("champion")
     with store.write("onnx_model", model) as draft:
         onnx.export(model.path, draft.path / "onnx")
         shutil.copy(model.path / EXPECTED, draft.path)

@@ -1,13 +1,14 @@
-"""The chosen model, with calibrated abstention, and what it is worth on the test split."""
+"""The candidate, with calibrated abstention, and what it is worth on the test split."""
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
-from qa_assets.artifacts import MANIFEST, Artifact, ArtifactStore
+from qa_assets.artifacts import Artifact, ArtifactStore
 from qa_assets.defs.results import materialized
-from qa_assets.defs.tables import markdown_table
+from qa_assets.defs.tables import curves, markdown_table
 from qa_assets.settings import Settings
 from qa_assets.squad import metric
 from qa_assets.squad.report import compare, read_split
@@ -20,53 +21,74 @@ from qa_assets.training.config import TrainingConfig
     group_name="model",
     kinds={"huggingface", "pytorch"},
     owners=["team:ml"],
-    code_version="1",
+    code_version="2",
     pool="training",
 )
 def best_model(
     settings: dg.ResourceParam[Settings], store: dg.ResourceParam[ArtifactStore]
 ) -> dg.MaterializeResult[None]:
-    """The trial with the best F1 on valid, abstention calibrated, unless the champion is better.
+    """The candidate: the trial with the best F1 on valid, its abstention calibrated there.
 
-    A Hugging Face directory with `calibration.json`. The champion is the earlier version of this
-    asset; it stays where it was measured on the same valid split and was the better.
+    A Hugging Face directory with `calibration.json`. It serves once it has become the `champion`.
     """
     checkpoints, valid = store.latest("checkpoints"), store.latest("valid_split")
     config = TrainingConfig(**checkpoints.info["config"])
-    earlier = store.find("best_model")
-    comparable = earlier is not None and earlier.inputs["valid_split"] == valid.data_version
     with store.write("best_model", checkpoints, valid) as draft:
         chosen = selection.select(
             [
                 selection.Trained(trial["name"], checkpoints.path / trial["path"], trial["f1"])
                 for trial in checkpoints.info["trials"]
             ],
-            _champion(earlier) if comparable and earlier else None,
             base_of(checkpoints),
-            read_split(valid.path / "rows", ["source", "references"]),
+            read_split(valid.path / "rows", ["source", "references", "title"]),
             draft.path,
             config=config,
             null_text=settings.data.no_answer,
             score=metric.score,
             score_each=metric.f1_each,
         )
-        (draft.path / MANIFEST).unlink(missing_ok=True)  # a kept champion brought its own
-        draft.info |= asdict(chosen) | {
-            "config": checkpoints.info["config"],
+        draft.info |= {
+            "chosen": chosen.chosen,
+            "config": checkpoints.info["config"] | _searched(checkpoints, chosen.chosen),
             "base": str(base_of(checkpoints)),
-            "earlier": str(earlier.path) if earlier else None,
+            "valid": chosen.valid,
+            "valid_untuned": chosen.valid_untuned,
+            "data": _data(store, checkpoints, valid),
         }
+    found = chosen.calibration
     return materialized(
         draft.done(),
         chosen=chosen.chosen,
-        abstention_bias=chosen.bias,
+        abstention_bias=found.bias,
+        abstention_temperature=found.temperature,
+        risk_coverage=curves(
+            {"valid": [(one["coverage"], one["risk"]) for one in found.risk_coverage]},
+            "coverage (share answered, the surest first)",
+            "risk (1 - F1 of what is answered)",
+        ),
+        held_out_folds=markdown_table(asdict(fold) for fold in found.folds),
+        **{f"held_out_{key}": value for key, value in found.held_out.items()},
         **{f"valid_{key}": value for key, value in chosen.valid.items()},
         **{f"valid_untuned_{key}": value for key, value in chosen.valid_untuned.items()},
     )
 
 
-def _champion(earlier: Artifact) -> selection.Trained:
-    return selection.Trained("champion", earlier.path, earlier.info["valid"]["f1"])
+def _searched(checkpoints: Artifact, name: str) -> dict[str, Any]:
+    """The hyperparameters that the trial of this name drew."""
+    (config,) = [trial["config"] for trial in checkpoints.info["trials"] if trial["name"] == name]
+    return dict(config)
+
+
+def _data(store: ArtifactStore, checkpoints: Artifact, valid: Artifact) -> dict[str, Any]:
+    """What the model was made of, for the registry and the model card."""
+    facts: dict[str, Any] = {"base": checkpoints.info["base"], **checkpoints.inputs}
+    facts["raw_squad"] = valid.inputs["raw_squad"]
+    for name in ("train_split", "valid_split", "raw_squad"):
+        artifact = store.find(name)
+        if artifact is not None and artifact.data_version == facts[name]:
+            known = ("questions", "answerable", "source")
+            facts |= {f"{name}_{key}": artifact.info[key] for key in known if key in artifact.info}
+    return facts
 
 
 def base_of(checkpoints: Artifact) -> str | Path:
@@ -86,8 +108,9 @@ def base_of(checkpoints: Artifact) -> str | Path:
 def test_report(
     settings: dg.ResourceParam[Settings], store: dg.ResourceParam[ArtifactStore]
 ) -> dg.MaterializeResult[None]:
-    """This model, the one before it and the untuned base on the test split: which is best, and why.
+    """Candidate, champion and untuned base on the test split: which is best, and why.
 
+    The champion is that of the time; it is no dependency, since the next one depends on this.
     `report.html` to read, `report.json` with all figures, `answers.parquet` with a row a question.
     """
     import pandas as pd
@@ -99,9 +122,9 @@ def test_report(
     columns = ["id", "title", "question", "context", "source", "references"]
     rows = read_split(test.path / "rows", columns)
     models = {"candidate": model.path, "untuned": model.info["base"]}
-    earlier = model.info["earlier"]
-    if earlier and Path(earlier).is_dir():
-        models["champion"] = Path(earlier)
+    champion = store.find("champion")
+    if champion is not None:
+        models["champion"] = champion.path
     sources = [row["source"] for row in rows]
     answered = {
         name: selection.answers_with_confidence(where, sources, config, settings.data.no_answer)
@@ -112,7 +135,12 @@ def test_report(
         {name: texts for name, (texts, _) in answered.items()},
         {name: confidences for name, (_, confidences) in answered.items()},
     )
-    with store.write("test_report", model, test) as draft:
+    uncalibrated = selection.uncalibrated_answers(
+        model.path, sources, answered["candidate"][0], config, settings.data.no_answer
+    )
+    before = metric.score(uncalibrated, [row["references"] for row in rows])
+    inputs = [model, test] + ([champion] if champion else [])
+    with store.write("test_report", *inputs) as draft:
         figures = write_report(
             draft.path,
             result,
@@ -136,6 +164,7 @@ def test_report(
         scores=markdown_table(result.table()),
         sample_answers=markdown_table(result.samples("candidate")),
         errors=markdown_table(result.errors("candidate")),
+        gain_of_abstention_bias_f1=result.scores["candidate"]["f1"] - before["f1"],
         **{f"test_{key}": value for key, value in result.scores["candidate"].items()},
         **{f"test_untuned_{key}": value for key, value in result.scores["untuned"].items()},
     )

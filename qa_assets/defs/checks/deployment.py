@@ -1,6 +1,6 @@
 """Checks of what serves: it must answer as the transformers model does.
 
-`best_model` keeps what transformers answered to a sample of valid questions, in full precision.
+`champion` keeps what transformers answered to a sample of valid questions, in full precision.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def _equal(
     )
 
 
-@dg.asset_check(asset="onnx_model", additional_deps=["best_model"], blocking=True)
+@dg.asset_check(asset="onnx_model", additional_deps=["champion"], blocking=True)
 def onnx_equals_transformers(
     settings: dg.ResourceParam[Settings], store: dg.ResourceParam[ArtifactStore]
 ) -> dg.AssetCheckResult:

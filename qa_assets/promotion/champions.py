@@ -1,0 +1,232 @@
+"""Which model serves: the artefact `champion`, in step with the registry's alias.
+
+The alias says who the champion is; the artefact's link `latest` is what everything downstream
+reads, and follows it. A champion's directory holds hard links of the candidate's files, so that it
+outlives the candidate, with the report that it was promoted on and its model card.
+"""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qa_assets.artifacts import MANIFEST, Artifact, ArtifactStore
+from qa_assets.promotion import gate
+from qa_assets.promotion.registry import Registry, Version
+from qa_assets.training.base_model import BaseModelError, require_files
+
+if TYPE_CHECKING:
+    from qa_assets.settings import GateSettings
+
+_log = logging.getLogger(__name__)
+
+CHAMPION, CANDIDATE, REPORT = "champion", "best_model", "test_report"
+REPORT_FILE, CARD_FILE = "report.json", "README.md"
+
+WriteCard = Callable[[Path, Artifact, Mapping[str, Any]], None]
+
+
+class PromotionError(RuntimeError):
+    """A promotion or rollback that is not to be; the message says why. Nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The champion after a promotion or rollback, and what was done in a sentence."""
+
+    artifact: Artifact
+    version: Version
+    done: str
+
+
+def review(store: ArtifactStore, settings: "GateSettings") -> gate.Decision:
+    """Judge the newest candidate by its report, against the champion that serves."""
+    candidate = store.latest(CANDIDATE)
+    link = store.link(CHAMPION)
+    champion = store.find(CHAMPION)
+    if link.is_symlink() and champion is None:
+        return gate.refused(
+            "champion",
+            f"its files are gone from {link.parent / link.readlink()}: bring them back, launch the "
+            f"job `rollback`, or delete its version in MLflow and {link} to start without one",
+        )
+    if champion and champion.data_version == candidate.data_version:
+        return gate.Decision((gate.Criterion("new", True, "it is the champion already"),))
+    report = store.find(REPORT)
+    if report is None or report.inputs.get(CANDIDATE) != candidate.data_version:
+        return gate.refused("report", "there is none of this candidate: materialise `test_report`")
+    if champion and report.inputs.get(CHAMPION) != champion.data_version:
+        return gate.refused(
+            "report", "it does not compare with the champion of now: materialise `test_report`"
+        )
+    try:
+        figures = read_report(report)
+        return gate.decide(figures, settings, champion=champion is not None)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return gate.refused(
+            "report",
+            f"{report.path / REPORT_FILE} cannot be read ({error!r}): materialise `test_report`",
+        )
+
+
+def read_report(report: Artifact) -> dict[str, Any]:
+    """The figures of `test_report`, see `gate`."""
+    figures: dict[str, Any] = json.loads((report.path / REPORT_FILE).read_text(encoding="utf-8"))
+    return figures
+
+
+def promote(
+    store: ArtifactStore, registry: Registry, settings: "GateSettings", write_card: WriteCard
+) -> Outcome:
+    """Make the newest candidate the champion, if the gate lets it pass.
+
+    A candidate that is the champion already changes nothing.
+
+    Args:
+        store: of candidate, report and champion.
+        registry: gets a version and the alias.
+        settings: of the gate.
+        write_card: writes the model card: where to, of which candidate, from which report.
+
+    Raises:
+        PromotionError: the gate refuses it, it was rolled back once, or the champion's files are
+            gone, so that nothing can be compared with it.
+    """
+    current = registry.champion()
+    champion = _follow(store, registry, current)
+    candidate = store.latest(CANDIDATE)
+    if champion and champion.data_version == candidate.data_version:
+        version = current or _register(registry, champion)
+        return Outcome(
+            champion, version, f"the candidate is the champion, version {version.number}"
+        )
+    for version in registry.versions():
+        if version.rolled_back and version.data_version == candidate.data_version:
+            raise PromotionError(
+                f"the candidate was version {version.number} of {registry.name}, rolled back on "
+                f"{version.rolled_back}: train another, or delete that version's tag `rolled_back`"
+            )
+    decision = review(store, settings)
+    if not decision.passed:
+        raise PromotionError(decision.reasons)
+    artifact = _write(store, candidate, decision, write_card)
+    try:
+        version = _register(registry, artifact)
+    except BaseException:
+        shutil.rmtree(artifact.path, ignore_errors=True)
+        raise
+    store.make_latest(artifact)
+    return Outcome(artifact, version, f"promoted as version {version.number}; {decision.reasons}")
+
+
+def rollback(store: ArtifactStore, registry: Registry) -> Outcome:
+    """Put back the champion before this one, which is not to be promoted again.
+
+    Raises:
+        PromotionError: there is none before it, or its files are gone.
+    """
+    current = registry.champion()
+    if current is None:
+        raise PromotionError(f"{registry.name} has no champion to roll back from")
+    earlier = registry.before(current)
+    if earlier is None:
+        raise PromotionError(
+            f"there is no champion before version {current.number} of {registry.name}: "
+            "nothing was changed"
+        )
+    artifact = _artifact(store, registry, earlier)
+    registry.put_alias(earlier)
+    registry.mark_rolled_back(current)
+    store.make_latest(artifact)
+    done = f"rolled back from version {current.number} to version {earlier.number}"
+    _log.info("%s: %s", registry.name, done)
+    return Outcome(artifact, earlier, done)
+
+
+def _follow(store: ArtifactStore, registry: Registry, current: Version | None) -> Artifact | None:
+    """The champion's artefact, after letting `latest` follow the alias."""
+    if current is None:  # a registry made anew, or nothing yet
+        return store.find(CHAMPION)
+    artifact = _artifact(store, registry, current)
+    store.make_latest(artifact)
+    return artifact
+
+
+def _artifact(store: ArtifactStore, registry: Registry, version: Version) -> Artifact:
+    # by its name: everything may have been moved since
+    path = store.root / CHAMPION / version.path.name
+    try:
+        require_files(path)
+        return store.read(path)
+    except (OSError, BaseModelError):
+        raise PromotionError(
+            f"the files of version {version.number} of {registry.name} are gone from {path}: bring "
+            f"them back, or delete the version in MLflow ({registry.uri}); nothing was changed"
+        ) from None
+
+
+def _write(
+    store: ArtifactStore, candidate: Artifact, decision: gate.Decision, write_card: WriteCard
+) -> Artifact:
+    report = store.latest(REPORT)
+    figures = read_report(report)
+    with store.write(CHAMPION, candidate, report, make_latest=False) as draft:
+        shutil.copytree(
+            candidate.path,
+            draft.path,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns(MANIFEST, CARD_FILE),
+            copy_function=_link,
+        )
+        for file in (report.path / REPORT_FILE, *report.path.glob("*.html")):
+            _link(str(file), str(draft.path / file.name))
+        write_card(draft.path / CARD_FILE, candidate, figures)
+        draft.data_version = candidate.data_version
+        draft.info |= {
+            **candidate.info,
+            "scores": figures["scores"],
+            "gate": [asdict(criterion) for criterion in decision.criteria],
+            "report": str(report.path),
+        }
+    return draft.done()
+
+
+def _link(source: str, target: str) -> str:
+    """Link a file, or copy it where the file system has no such links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
+def _register(registry: Registry, artifact: Artifact) -> Version:
+    tags = {
+        "code_version": package_version("qa-assets"),
+        "config": json.dumps(artifact.info["config"]),
+        "data": json.dumps(artifact.info.get("data", {})),
+        "report": str(artifact.path / REPORT_FILE),
+        "model_card": str(artifact.path / CARD_FILE),
+    }
+    commit = git_commit()
+    if commit:
+        tags["git_commit"] = commit
+    return registry.register(artifact.path, artifact.data_version, tags)
+
+
+def git_commit() -> str | None:
+    """The commit of this code, with `-dirty` where it was changed since; None outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,75 @@
+"""The candidate as Dagster makes it of trials and valid questions."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from qa_assets.artifacts import ArtifactStore
+from qa_assets.defs.assets.evaluation import best_model
+from qa_assets.settings import load_settings
+from qa_assets.squad.prompts import source_text
+from qa_assets.training.base_model import create_tiny_t5
+from qa_assets.training.config import TrainingConfig
+
+_CONFIG = TrainingConfig(max_target_tokens=8, precision="fp32", batch_size=16)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    """Two trials and twelve valid questions on three articles, a half of them unanswerable."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    made = ArtifactStore(tmp_path)
+    rows = [
+        {
+            "source": source_text(f"Who saw number {number}?", f"Rollo saw number {number}."),
+            "references": ["Rollo"] if number % 2 else [],
+            "title": f"article {number % 3}",
+        }
+        for number in range(12)
+    ]
+    with made.write("raw_squad") as raw:
+        raw.info["source"] = "generated"
+    with made.write("train_split", raw.done()) as train:
+        train.info |= {"questions": 40, "answerable": 30}
+    with made.write("valid_split", raw.done()) as valid:
+        (valid.path / "rows").mkdir()
+        pq.write_table(pa.Table.from_pylist(rows), valid.path / "rows" / "part-0.parquet")
+        valid.info |= {"questions": 12, "answerable": 6}
+    texts = [str(row["source"]) for row in rows] * 3
+    with made.write("checkpoints", train.done(), valid.done()) as draft:
+        create_tiny_t5(texts, draft.path / "base", "unavailable", seed=0)
+        trials = []
+        for number, f1 in enumerate((10.0, 20.0)):
+            create_tiny_t5(texts, draft.path / f"trial_{number}", "unavailable", seed=number)
+            drawn = {"learning_rate": 0.01 * (number + 1)}
+            trials.append(
+                {"name": f"trial_{number}", "path": f"trial_{number}", "f1": f1, "config": drawn}
+            )
+        draft.info |= {"base": "tiny", "config": _CONFIG.model_dump(), "trials": trials}
+    return made
+
+
+def test_candidate_is_the_best_trial_calibrated(store: ArtifactStore) -> None:
+    resources = {"settings": load_settings(profile="quickstart"), "store": store}
+    with dg.instance_for_test() as instance:
+        result = dg.materialize([best_model], resources=resources, instance=instance)
+    made = store.latest("best_model")
+    assert made.info["chosen"] == "trial_1"
+    assert made.info["config"]["learning_rate"] == 0.02
+    assert made.info["config"]["max_target_tokens"] == 8
+    data = made.info["data"]
+    assert data["train_split"] == store.latest("train_split").data_version
+    assert [data["train_split_questions"], data["raw_squad_source"]] == [40, "generated"]
+    weights = store.latest("checkpoints").path / "trial_1" / "model.safetensors"
+    assert (made.path / "model.safetensors").read_bytes() == weights.read_bytes()
+    calibrated = json.loads((made.path / "calibration.json").read_text())
+    assert len(calibrated["folds"]) == 3
+    assert calibrated["rows"] == 12
+    (event,) = result.asset_materializations_for_node("best_model")
+    assert event.metadata["abstention_bias"].value == calibrated["bias"]
+    assert event.metadata["held_out_gain"].value == calibrated["held_out"]["gain"]
+    assert "data:image/png" in str(event.metadata["risk_coverage"].value)

@@ -1,0 +1,85 @@
+"""A profile with real candidates, reports and an MLflow of its own, for tests of promotion."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qa_assets.artifacts import Artifact, ArtifactStore
+from qa_assets.promotion.registry import Registry
+from qa_assets.settings import Settings, load_settings
+
+
+def report(
+    champion: float | None = None, half_width: float = 0.8, **candidate: float
+) -> dict[str, Any]:
+    """What `test_report` writes of a candidate of F1 60, unless told otherwise.
+
+    Args:
+        champion: F1 by which the candidate is better than the champion; None: there is none.
+        half_width: of the interval of that difference.
+        candidate: scores of the candidate that are otherwise.
+    """
+    scores = {
+        "untuned": _scores(30.0),
+        "candidate": _scores(60.0) | candidate,
+        "always abstain": _scores(50.0) | {"HasAns_f1": 0.0, "NoAns_f1": 100.0},
+    }
+    f1 = {"untuned": 30.0, "candidate": 60.0}
+    paired = {"untuned": {"f1_difference": 30.0, "interval": [27.0, 33.0], "p_value": 0.0}}
+    if champion is not None:
+        scores["champion"] = _scores(60.0 - champion)
+        f1["champion"] = 60.0 - champion
+        interval = [champion - half_width, champion + half_width]
+        paired["champion"] = {"f1_difference": champion, "interval": interval, "p_value": 0.4}
+    slices = [
+        {"slice": "question word", "value": word, "questions": 300, "articles": 9, "f1": dict(f1)}
+        for word in ("what", "who")
+    ]
+    intervals = {model: {"f1": [one["f1"] - 2, one["f1"] + 2]} for model, one in scores.items()}
+    return {"scores": scores, "intervals": intervals, "paired": paired, "slices": slices}
+
+
+def _scores(f1: float) -> dict[str, float]:
+    exact = {"exact": f1 - 2, "HasAns_exact": f1 - 2, "NoAns_exact": f1}
+    return exact | {"f1": f1, "total": 1000, "HasAns_f1": f1, "NoAns_f1": f1}
+
+
+class Bench:
+    """A store, a registry, and what the assets before `champion` would have left there."""
+
+    def __init__(self, home: Path, mlflow_db: Path, model: Path) -> None:
+        shutil.copy(mlflow_db, home / "mlflow.db")
+        self.settings: Settings = load_settings(
+            profile="squad", home=home, mlflow_uri=f"sqlite:///{home / 'mlflow.db'}"
+        )
+        self.store = ArtifactStore(self.settings.artifacts)
+        self.model = model
+
+    @property
+    def registry(self) -> Registry:
+        """The registry of the profile, connected anew."""
+        return Registry(self.settings.tracking_uri, "qa_assets_squad")
+
+    def candidate(self, name: str, model: Path | None = None) -> Artifact:
+        """A `best_model`; candidates of the same name are equal, others are not."""
+        with self.store.write("best_model") as draft:
+            shutil.copytree(model or self.model, draft.path, dirs_exist_ok=True)
+            (draft.path / "name.txt").write_text(name)
+            draft.info |= {
+                "config": self.settings.training.model_dump() | {"max_target_tokens": 8},
+                "data": {"base": "google/flan-t5-small", "train_split_questions": 4000},
+                "valid": {"f1": 61.0},
+            }
+        return draft.done()
+
+    def reported(self, figures: Mapping[str, Any] | str) -> Artifact:
+        """A `test_report` of the newest candidate beside the champion of now."""
+        champion = self.store.find("champion")
+        inputs = [self.store.latest("best_model"), *([champion] if champion else [])]
+        with self.store.write("test_report", *inputs) as draft:
+            text = figures if isinstance(figures, str) else json.dumps(figures)
+            (draft.path / "report.json").write_text(text)
+            (draft.path / "report.html").write_text("<html></html>")
+        return draft.done()
