@@ -25,6 +25,18 @@ def _split(store: ArtifactStore, name: str, questions: Path) -> Artifact:
     return draft.done()
 
 
+def _model(
+    store: ArtifactStore, name: str, texts: list[str], *inputs: Artifact, seed: int, **info: object
+) -> Artifact:
+    with store.write(name, *inputs) as draft:
+        made = base_model.create_tiny_t5(texts, draft.path / "made", "unavailable", seed)
+        for file in made.iterdir():
+            file.rename(draft.path / file.name)
+        made.rmdir()
+        draft.info |= info
+    return draft.done()
+
+
 def test_report_compares_candidate_champion_and_untuned(tmp_path: Path) -> None:
     generate(tmp_path, questions=150)
     settings = load_settings(home=tmp_path)
@@ -32,23 +44,13 @@ def test_report_compares_candidate_champion_and_untuned(tmp_path: Path) -> None:
     train = _split(store, "train_split", tmp_path / "train-v2.0.json")
     _split(store, "test_split", tmp_path / "dev-v2.0.json")
     texts = [row["source"] for row in read_questions(tmp_path / "train-v2.0.json")]
-    base, champion = (
-        base_model.create_tiny_t5(texts, tmp_path / f"model-{seed}", "unavailable", seed)
-        for seed in (1, 2)
-    )
+    base = base_model.create_tiny_t5(texts, tmp_path / "base", "unavailable", seed=1)
+    champion = _model(store, "champion", texts, seed=2)
     history = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
     with store.write("checkpoints", train) as draft:
         draft.info["trials"] = [{"name": "trial-0", "history": history}]
-    with store.write("best_model", draft.done()) as draft:
-        base_model.create_tiny_t5(texts, draft.path / "made", "unavailable", 3)
-        for file in (draft.path / "made").iterdir():
-            file.rename(draft.path / file.name)
-        (draft.path / "made").rmdir()
-        draft.info |= {
-            "base": str(base),
-            "earlier": str(champion),
-            "config": TrainingConfig(max_target_tokens=4).model_dump(),
-        }
+    info = {"base": str(base), "config": TrainingConfig(max_target_tokens=4).model_dump()}
+    _model(store, "best_model", texts, draft.done(), seed=3, **info)
 
     resources = {"settings": settings, "store": store}
     with dg.instance_for_test() as instance:
@@ -58,6 +60,8 @@ def test_report_compares_candidate_champion_and_untuned(tmp_path: Path) -> None:
     figures = json.loads((report.path / "report.json").read_text())
     assert set(figures["scores"]) == {"candidate", "champion", "untuned", "always abstain"}
     assert report.info["scores"] == figures["scores"]
+    assert report.inputs["champion"] == champion.data_version
+    assert isinstance(made.metadata["gain_of_abstention_bias_f1"].value, float)
     assert set(figures["paired"]) == {"champion", "untuned"}
     assert any(part["slice"] == "answer seen in train" for part in figures["slices"])
     page = (report.path / "report.html").read_text()
