@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qa_assets.settings import Settings
-from qa_assets.squad.files import FileError, read_predictions, read_questions
+from qa_assets.squad.evaluation_input import FileError, read_predictions, read_questions
 from qa_assets.squad.report import Comparison, compare
 from qa_assets.training.config import TrainingConfig
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from qa_assets.cli import app
 from qa_assets.embedded.generated_squad import generate
-from qa_assets.squad.files import read_questions
+from qa_assets.squad.evaluation_input import read_questions
 from qa_assets.training import base_model
 from qa_assets_tests.shared_data import SQUAD_DIR, requires_squad
 

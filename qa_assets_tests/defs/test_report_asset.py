@@ -10,7 +10,7 @@ from qa_assets.artifacts import Artifact, ArtifactStore
 from qa_assets.defs.assets.evaluation import test_report as report_asset
 from qa_assets.embedded.generated_squad import generate
 from qa_assets.settings import load_settings
-from qa_assets.squad.files import read_questions
+from qa_assets.squad.evaluation_input import read_questions
 from qa_assets.training import base_model
 from qa_assets.training.config import TrainingConfig
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qa_assets.squad.files import FileError, read_predictions, read_questions
+from qa_assets.squad.evaluation_input import FileError, read_predictions, read_questions
 
 ANSWER = {"text": "Rollo", "answer_start": 4}
 
