@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from qa_assets.settings import Settings
+from qa_assets.squad import any_model
 from qa_assets.squad.evaluation_input import FileError, read_predictions, read_questions
 from qa_assets.squad.report import Comparison, compare
-from qa_assets.training.config import TrainingConfig
 
 _KEYS = tuple(
     f"{part}{name}" for part in ("", "HasAns_", "NoAns_") for name in ("exact", "f1", "total")
@@ -41,8 +41,6 @@ def evaluate(
         report: where to write `report.html` and `report.json`.
         as_json: print one JSON object.
     """
-    from qa_assets.training.base_model import BaseModelError
-
     if (predictions is None) == (model is None):
         return _fail("give either --predictions or --model")
     _log_progress()
@@ -55,7 +53,7 @@ def evaluate(
         if predictions is not None:
             texts, notes = match(rows, read_predictions(predictions), data, predictions)
         if model is not None:
-            texts, confidences = _decode(rows, model, settings.data.no_answer)
+            texts, confidences = any_model.answers(model, rows, settings.data.no_answer)
         for note in notes:
             typer.secho(note, err=True, fg="yellow")
         known = {"candidate": confidences} if confidences else None
@@ -64,7 +62,7 @@ def evaluate(
             facts = {"evaluated": str(predictions or model), "on": str(data)}
             _write(report, compared, facts, notes)
             typer.secho(f"report: {(report / 'report.html').absolute()}", err=True)
-    except (FileError, BaseModelError, OSError) as error:
+    except (FileError, any_model.ModelError, OSError) as error:
         return _fail(str(error))
     _show(compared, as_json)
     return 0
@@ -101,23 +99,6 @@ def match(
 
 def _some(ids: Sequence[str]) -> str:
     return ", ".join(ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
-
-
-def _decode(
-    rows: Sequence[dict[str, Any]], model: Path, no_answer: str
-) -> tuple[list[str], list[float]]:
-    """Answers and confidences of a model, told as it goes."""
-    if not model.is_dir():
-        raise FileError(f"--model {model}: there is no such directory")
-    from qa_assets.training.calibration import read_null_text
-    from qa_assets.training.selection import answers_with_confidence
-
-    return answers_with_confidence(
-        model.absolute(),
-        [row["source"] for row in rows],
-        TrainingConfig(),
-        read_null_text(model) or no_answer,
-    )
 
 
 def _log_progress() -> None:
