@@ -73,3 +73,15 @@ def ask(
     from qa_assets.cli.ask import answer
 
     raise typer.Exit(answer(_settings(profile), question, context, model))
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="SQuAD v1.1 or v2.0 JSON, JSON Lines or Parquet.")],
+    profile: _Profile = None,
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Check every record of a data file; exit code 1 if too many are bad."""
+    from qa_assets.cli.validate import validate as check
+
+    raise typer.Exit(check(_settings(profile), file, json))

@@ -117,9 +117,15 @@ def _data(settings: Settings) -> Finding:
     source = settings.data.source
     if source in ("generated", "official"):
         return Finding("data", "ok", source)
-    from qa_assets.squad.source import SourceError, locate
+    from qa_assets.squad.files import SourceError
+    from qa_assets.squad.source import HUB, is_address, locate, open_address
 
     try:
+        if source.startswith(HUB):
+            return Finding("data", "note", f"{source}: fetched from the hub by the first run")
+        if is_address(source):
+            open_address(source)
+            return Finding("data", "note", f"{source}: read by the first run")
         return Finding("data", "ok", ", ".join(str(path) for path in locate(source)))
     except SourceError as error:
         return Finding("data", "bad", str(error))
