@@ -25,36 +25,52 @@ class Overlap:
 
 def overlap(train: "DataFrame", test: "DataFrame") -> Overlap:
     """Count the distinct questions and contexts of `test` that occur in `train`."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    sides = [
+        frame.select(
+            F.lit(known).alias("known"),
+            F.explode(F.array(_struct("questions", "question"), _struct("contexts", "context"))),
+        )
+        for frame, known in ((train, 1), (test, 0))
+    ]
+    texts = (
+        sides[0]
+        .unionAll(sides[1])
+        .groupBy("col.what", "col.text")
+        .agg(F.max("known").alias("known"), F.max(1 - F.col("known")).alias("asked"))
+    )
+    words = _words(F.col("text"))
+    keys = F.array(
+        *(
+            F.struct(F.lit(level).alias("level"), F.xxhash64(key).alias("key"))
+            for level, key in (("same", words), ("near", _bag(words)))
+        )
+    )
+    rows = (
+        texts.select("what", "known", "asked", F.explode(keys))
+        .groupBy("what", "col.level", "col.key")
+        .agg(F.max("known").alias("known"), F.sum("asked").alias("asked"))
+        .groupBy("what", "level")
+        .agg(F.sum("asked").alias("all"), F.sum(F.col("known") * F.col("asked")).alias("shared"))
+        .collect()
+    )
+    found = {(row["what"], row["level"]): row for row in rows}
     facts: dict[str, int] = {}
-    for column in ("question", "context"):
-        total, same, near = _shared(train, test, column)
-        facts |= {f"{column}s": total, f"same_{column}s": same, f"near_{column}s": near}
+    for what in ("questions", "contexts"):
+        same, near = found[what, "same"], found[what, "near"]
+        facts |= {
+            what: same["all"],
+            f"same_{what}": same["shared"],
+            f"near_{what}": near["shared"] - same["shared"],
+        }
     return Overlap(**facts)
 
 
-def _shared(train: "DataFrame", test: "DataFrame", column: str) -> tuple[int, int, int]:
+def _struct(what: str, column: str) -> "Column":
     from pyspark.sql import functions as F  # noqa: N812
 
-    def keys(frame: "DataFrame") -> "DataFrame":
-        words = _words(F.col(column))
-        return frame.select(column).distinct().select(
-            F.xxhash64(words).alias("same"), F.xxhash64(_bag(words)).alias("near")
-        )  # fmt: skip
-
-    known, asked = keys(train).persist(), keys(test)
-    try:
-        found = (
-            asked.join(
-                known.select("same", F.lit(True).alias("is_same")).distinct(), "same", "left"
-            )
-            .join(known.select("near", F.lit(True).alias("is_near")).distinct(), "near", "left")
-            .agg(F.count("*"), F.count("is_same"), F.count("is_near"))
-            .first()
-        )
-    finally:
-        known.unpersist()
-    assert found is not None  # noqa: S101  an aggregate without groups has one row
-    return int(found[0]), int(found[1]), int(found[2] - found[1])
+    return F.struct(F.lit(what).alias("what"), F.col(column).alias("text"))
 
 
 def _words(text: "Column") -> "Column":
@@ -66,4 +82,4 @@ def _words(text: "Column") -> "Column":
 def _bag(words: "Column") -> "Column":
     from pyspark.sql import functions as F  # noqa: N812
 
-    return F.array_sort(F.array_distinct(F.split(words, " ")))
+    return F.sort_array(F.array_distinct(F.split(words, " ")))

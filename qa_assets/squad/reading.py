@@ -4,10 +4,12 @@ Nothing is judged here but the structure around a record: its fields are text, o
 are missing or of a type that has no text.
 """
 
+from collections.abc import Iterable
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_assets.squad.files import Format
+from qa_assets.squad.files import Format, format_of
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -17,7 +19,7 @@ NO_PARAGRAPHS = "article_without_paragraphs"
 NO_QAS = "paragraph_without_qas"
 
 RECORD = (
-    "position", "place", "record", "fault", "id", "title", "context", "question", "answers",
+    "file", "position", "place", "record", "fault", "id", "title", "context", "question", "answers",
     "is_impossible",
 )  # fmt: skip
 """`fault` is the structural fault, `answers` an array of {text, answer_start}, both of text."""
@@ -31,13 +33,22 @@ _LINE_FIELDS = f"title string, context string, {_FIELDS}"
 _ARTICLE, _PARAGRAPH = 1 << 40, 1 << 20
 
 
-def read_records(spark: "SparkSession", path: Path, kind: Format) -> "DataFrame":
-    """The records of a file that `files.inspect` has found readable; columns as in `RECORD`."""
-    read = {"json": _read_json, "jsonl": _read_lines, "parquet": _read_parquet}[kind]
-    return read(spark, path).select(*RECORD)
+def read_records(spark: "SparkSession", paths: Iterable[Path]) -> "DataFrame":
+    """The records of files that `files.inspect` has found readable; columns as in `RECORD`."""
+    frames = []
+    by_format: dict[Format, list[Path]] = {}
+    for path in paths:
+        by_format.setdefault(format_of(path), []).append(path)
+    for kind, some in by_format.items():
+        if kind == "json":  # one plan for all of them: planning is most of the time of small files
+            frames.append(_read_json(spark, some))
+        else:
+            read = _read_lines if kind == "jsonl" else _read_parquet
+            frames += [read(spark, path) for path in some]
+    return reduce(lambda one, other: one.unionAll(other), [each.select(*RECORD) for each in frames])
 
 
-def _read_json(spark: "SparkSession", path: Path) -> "DataFrame":
+def _read_json(spark: "SparkSession", paths: list[Path]) -> "DataFrame":
     """SQuAD v1.1 or v2.0.
 
     Each level is parsed by itself, as text, so that a fault costs no more than its own part.
@@ -47,24 +58,27 @@ def _read_json(spark: "SparkSession", path: Path) -> "DataFrame":
     articles = (
         spark.read.schema("data array<string>")
         .option("multiLine", True)
-        .json(str(path))
-        .select(F.posexplode("data").alias("i", "article"))
-        # the file is one row: what follows is work for all cores
-        .repartition(spark.sparkContext.defaultParallelism * 2, "i")
+        .json([str(path) for path in paths])
         .select(
+            F.col("_metadata.file_name").alias("file"), F.posexplode("data").alias("i", "article")
+        )
+        # the file is one row: what follows is work for all cores
+        .repartition(spark.sparkContext.defaultParallelism * 2, "file", "i")
+        .select(
+            "file",
             "i",
             "article",
             F.from_json("article", "title string, paragraphs array<string>").alias("parsed"),
         )
-        .select("i", "parsed.*", _unless("parsed.paragraphs", "article"))
+        .select("file", "i", "parsed.*", _unless("parsed.paragraphs", "article"))
     )
     paragraphs = (
         articles.select(
-            "i", "title", "article", F.posexplode_outer("paragraphs").alias("j", "text")
+            "file", "i", "title", "article", F.posexplode_outer("paragraphs").alias("j", "text")
         )
         .where("article is not null or j is not null")
         .select("*", F.from_json("text", "context string, qas array<string>").alias("parsed"))
-        .select("i", "j", "title", "article", "parsed.*", _unless("parsed.qas", "text"))
+        .select("file", "i", "j", "title", "article", "parsed.*", _unless("parsed.qas", "text"))
         .withColumnRenamed("text", "paragraph")
     )
     rows = (
@@ -78,11 +92,13 @@ def _read_json(spark: "SparkSession", path: Path) -> "DataFrame":
         + F.coalesce("k", F.lit(0))
     )
     return rows.select(
+        "file",
         position.alias("position"),
-        F.when(F.col("j").isNull(), F.format_string("data[%d]", "i"))
-        .when(F.col("k").isNull(), F.format_string("data[%d].paragraphs[%d]", "i", "j"))
-        .otherwise(F.format_string("data[%d].paragraphs[%d].qas[%d]", "i", "j", "k"))
-        .alias("place"),
+        F.concat(
+            F.concat(F.lit("data["), "i", F.lit("]")),
+            F.coalesce(F.concat(F.lit(".paragraphs["), "j", F.lit("]")), F.lit("")),
+            F.coalesce(F.concat(F.lit(".qas["), "k", F.lit("]")), F.lit("")),
+        ).alias("place"),
         F.coalesce("qa", "paragraph", "article", F.lit("null")).alias("record"),
         F.when(F.col("j").isNull(), F.lit(NO_PARAGRAPHS))
         .when(F.col("k").isNull(), F.lit(NO_QAS))
@@ -108,12 +124,14 @@ def _read_lines(spark: "SparkSession", path: Path) -> "DataFrame":
         _numbered(spark.read.text(str(path)))
         .where("trim(value) != ''")
         .select(
+            F.lit(path.name).alias("file"),
             "position",
-            F.format_string("line %d", "position").alias("place"),
+            F.concat(F.lit("line "), "position").alias("place"),
             F.col("value").alias("record"),
             _parsed(F.col("value"), _LINE_FIELDS).alias("fields"),
         )
         .select(
+            "file",
             "position",
             "place",
             "record",
@@ -137,8 +155,9 @@ def _read_parquet(spark: "SparkSession", path: Path) -> "DataFrame":
     rows = _numbered(found)
     zipped = F.col("answers") if listed else F.arrays_zip("answers.text", "answers.answer_start")
     return rows.select(
+        F.lit(path.name).alias("file"),
         "position",
-        F.format_string("row %d", "position").alias("place"),
+        F.concat(F.lit("row "), "position").alias("place"),
         F.to_json(F.struct(*found.columns)).alias("record"),
         F.lit(None).cast("string").alias("fault"),
         "id",

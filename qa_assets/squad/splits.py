@@ -102,13 +102,14 @@ def make_splits(
     _write(validation.rejected(records).coalesce(1), rejected)
     good = _rows(validation.accepted(records), settings.no_answer)
     learn, test = (good.where(F.col("file") == files[name].name) for name in (TRAIN, TEST))
-    articles = _articles(learn)
+    by_file = _articles(good)
+    articles = by_file[files[TRAIN].name]
     held_out = hold_out(articles, settings.valid_questions, settings.seed)
     is_valid = F.col("title").isin(held_out)
     counts = {
         TRAIN: _total(count for title, count in articles.items() if title not in held_out),
         VALID: _total(articles[title] for title in held_out),
-        TEST: _total(_articles(test).values()),
+        TEST: _total(by_file[files[TEST].name].values()),
     }
     most = {
         TRAIN: settings.train_questions,
@@ -143,9 +144,13 @@ def _rows(records: "DataFrame", no_answer: str) -> "DataFrame":
     )
 
 
-def _articles(rows: "DataFrame") -> dict[str, Count]:
-    found = rows.groupBy("title").agg({"*": "count", "is_impossible": "count_if"}).collect()
-    return {title: Count(questions, unanswerable) for title, questions, unanswerable in found}
+def _articles(rows: "DataFrame") -> dict[str, dict[str, Count]]:
+    """Questions of each article, by file."""
+    counts = rows.groupBy("file", "title").agg({"*": "count", "is_impossible": "count_if"})
+    found: dict[str, dict[str, Count]] = {}
+    for file, title, questions, unanswerable in counts.collect():
+        found.setdefault(file, {})[title] = Count(questions, unanswerable)
+    return found
 
 
 def _total(counts: Iterable[Count]) -> Count:

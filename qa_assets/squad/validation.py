@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_assets.settings import DataSettings
-from qa_assets.squad import files, reading
+from qa_assets.squad import reading
+from qa_assets.squad.offsets import ANSWERS, placed, repaired
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -39,7 +40,6 @@ REASONS = {
 }
 """What can be wrong with a record, by the name it has in the table of rejected ones."""
 
-ANSWERS = "array<struct<text: string, answer_start: int>>"
 REJECTED = ("file", "place", "id", "reasons", "record")
 """Columns of the table of rejected records; `record` is its JSON as found."""
 
@@ -78,13 +78,7 @@ def read_validated(
     """
     from pyspark.sql import functions as F  # noqa: N812
 
-    frames = [
-        reading.read_records(spark, path, files.format_of(path)).withColumn(
-            "file", F.lit(path.name)
-        )
-        for path in paths
-    ]
-    checked = _checked(reduce(lambda one, other: one.unionAll(other), frames), settings).persist()
+    checked = _checked(reading.read_records(spark, paths), settings).persist()
     repeated = (
         checked.where("size(reasons) = 0")
         .groupBy("file", "id")
@@ -114,17 +108,17 @@ def read_validated(
 def _checked(records: "DataFrame", settings: DataSettings) -> "DataFrame":
     from pyspark.sql import functions as F  # noqa: N812
 
-    placed = records.withColumn(
+    judged = records.withColumn(
         "impossible",
         F.when(F.col("is_impossible").isNull(), F.size(F.coalesce("answers", F.array())) <= 0).when(
             F.lower("is_impossible").isin("true", "false"), F.lower("is_impossible") == "true"
         ),
-    ).withColumn("placed", _placed(F.col("answers"), F.col("context")))
+    ).withColumn("placed", placed(F.col("answers"), F.col("context")))
     reasons = F.filter(
         F.array(*(F.when(wrong, F.lit(name)) for name, wrong in _faults(settings).items())),
         lambda one: one.isNotNull(),
     )
-    return placed.select(
+    return judged.select(
         "file",
         "position",
         "place",
@@ -137,7 +131,7 @@ def _checked(records: "DataFrame", settings: DataSettings) -> "DataFrame":
         F.coalesce("placed", F.array().cast(ANSWERS)).alias("answers"),
         F.col("impossible").alias("is_impossible"),
         F.when(F.col("fault").isNull(), reasons).otherwise(F.array("fault")).alias("reasons"),
-        _repaired(F.col("answers"), F.col("placed")).alias("repaired"),
+        repaired(F.col("answers"), F.col("placed")).alias("repaired"),
         "record",
     ).withColumn("record", F.when(F.size("reasons") > 0, F.col("record")))
 
@@ -159,7 +153,7 @@ def _faults(settings: DataSettings) -> "dict[str, Column]":
         return F.coalesce(text.rlike(_CONTROL), F.lit(False))
 
     texts = [F.col(name) for name in ("id", "title", "question", "context")]
-    answers, placed = F.col("answers"), F.col("placed")
+    answers, found = F.col("answers"), F.col("placed")
     some = F.size(F.coalesce(answers, F.array())) > 0
     stated = F.col("is_impossible").isNotNull()
     impossible = F.col("impossible")
@@ -184,70 +178,13 @@ def _faults(settings: DataSettings) -> "dict[str, Column]":
         ),
         "answer_not_in_context": F.col("context").isNotNull()
         & F.exists(
-            placed,
+            found,
             lambda one: ~one["text"].rlike(_BLANK) & one["answer_start"].isNull(),
         ),
         "is_impossible_not_boolean": stated & impossible.isNull(),
         "unanswerable_with_answers": stated & impossible & some,
         "answerable_without_answers": stated & ~impossible & answers.isNotNull() & ~some,
     }
-
-
-def _placed(answers: "Column", context: "Column") -> "Column":
-    """Answers with the offset at which their text stands in the context, the nearest one; or null.
-
-    Offsets count characters (Unicode code points), as SQuAD's do.
-    """
-    from pyspark.sql import functions as F  # noqa: N812
-
-    def place(answer: "Column") -> "Column":
-        text = answer["text"]
-        said = answer["answer_start"].cast("int")
-        start = F.greatest(said, F.lit(0))
-        there = (said >= 0) & (F.substr(context, said + 1, F.length(text)) == text)
-        after = F.call_function("locate", text, context, F.coalesce(start, F.lit(0)) + 1) - 1
-        from_end = F.length(context) - F.length(text)
-        before = (
-            from_end
-            + 1
-            - F.call_function(
-                "locate",
-                F.reverse(text),
-                F.reverse(context),
-                F.greatest(from_end - start, F.lit(0)) + 1,
-            )
-        )
-        # not found: locate gives 0, so that after is -1 and before is from_end + 1
-        found_after, found_before = after >= 0, (before <= from_end) & start.isNotNull()
-        nearest = (
-            F.when(
-                found_before & found_after,
-                F.when(start - before <= after - start, before).otherwise(after),
-            )
-            .when(found_before, before)
-            .when(found_after, after)
-        )
-        return F.struct(
-            text.alias("text"),
-            F.when(there, said).otherwise(nearest).cast("int").alias("answer_start"),
-        )
-
-    return F.transform(answers, place)
-
-
-def _repaired(answers: "Column", placed: "Column") -> "Column":
-    """How many offsets are other than they were said to be."""
-    from pyspark.sql import functions as F  # noqa: N812
-
-    moved = F.zip_with(
-        answers,
-        placed,
-        lambda said, found: (
-            found["answer_start"].isNotNull()
-            & ~found["answer_start"].eqNullSafe(said["answer_start"].cast("int"))
-        ),
-    )
-    return F.coalesce(F.size(F.filter(moved, lambda one: one)), F.lit(0))
 
 
 def summarise(validated: "DataFrame") -> dict[str, Summary]:

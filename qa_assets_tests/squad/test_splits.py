@@ -53,8 +53,8 @@ def test_every_question_lands_in_one_split_as_a_model_reads_it(
     facts = {one.name: one for one in made.splits}["test"]
     assert (facts.questions, facts.answerable, facts.articles) == (8, 4, 4)
     assert facts.types == {"which": 4, "who": 4}
-    # On which river lies town 0? - Who rules town 0? - its context - Ouse
-    assert facts.lengths == {"question": {7: 4, 5: 4}, "context": {13: 8}, "answer": {1: 4}}
+    # On which river lies town 0? - Who rules town 0?
+    assert facts.lengths == {"question": {6: 4, 4: 4}, "context": {11: 8}, "answer": {1: 4}}
     # test is the beginning of train
     assert (made.shared.questions, made.shared.same_questions) == (
         8,
@@ -94,8 +94,6 @@ def test_content_does_not_depend_on_partitions_or_on_the_order_of_the_file(
     (raw / "train.json").write_text(json.dumps({"data": content}))
     turned, _ = split(spark, raw, "turned", eval_questions=4)
     assert [one.content_hash for one in turned.splits] == hashes[1]
-    other, _ = split(spark, raw, "other", eval_questions=4, seed=14)
-    assert other.splits[1].content_hash != hashes[1][1]
 
 
 def test_limits_keep_the_share_and_files_are_zstd_with_statistics(
@@ -119,8 +117,8 @@ def test_bad_records_go_to_their_table_and_duplicates_across_splits_are_counted(
     (raw / "train.json").write_text(json.dumps(content))
     twin = article(50)
     # the same but for case and marks, and the same words in another order
-    twin["paragraphs"][0]["qas"][0]["question"] = "on which river, lies Town 9"
-    twin["paragraphs"][0]["qas"][1]["question"] = "Town 9: rules who?"
+    twin["paragraphs"][0]["qas"][0]["question"] = "on which river, lies Town 12"
+    twin["paragraphs"][0]["qas"][1]["question"] = "Town 12: rules who?"
     (raw / "dev.json").write_text(json.dumps({"data": [twin]}))
     made, _ = split(spark, raw, "a")
     rejected = pq.read_table(raw / "a" / "rejected").to_pylist()
@@ -148,6 +146,7 @@ def test_share_of_unanswerable_is_train_s_by_selection(seed: int) -> None:
     """Articles that are answerable throughout or not at all, as far apart as can be."""
     articles = {f"{n:03d}": Count(40 + n % 7, (40 + n % 7) * (n % 3 == 0)) for n in range(200)}
     chosen = hold_out(articles, 1000, seed)
+    assert chosen != hold_out(articles, 1000, seed + 1)
     valid = [articles[title] for title in chosen]
     train = [count for title, count in articles.items() if title not in chosen]
     shares = [
