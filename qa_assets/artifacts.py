@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 _MIN_FREE_BYTES = 200 * 1024**2
+_ABANDONED_S = 24 * 3600
 
 
 class ArtifactMissingError(LookupError):
@@ -140,6 +142,53 @@ class ArtifactStore:
         unfinished.symlink_to(artifact.path.name)
         os.replace(unfinished, link)  # noqa: PTH105 - replaces the link itself
 
+    def versions(self, asset: str) -> list[Path]:
+        """The directories of all finished versions of `asset`, oldest first."""
+        found = (self.root / asset).glob(f"*/{MANIFEST}")
+        return sorted(
+            manifest.parent
+            for manifest in found
+            if not manifest.parent.is_symlink() and not manifest.parent.name.startswith(".")
+        )
+
+    def prune(self, keep: int) -> dict[str, list[Path]]:
+        """Remove all but the newest `keep` versions of each asset, and abandoned drafts.
+
+        A version stays if `latest` finds it, or another artefact names it: by its data version,
+        unless a newer directory has the same, or by its path.
+
+        Returns:
+            What was removed, by asset.
+        """
+        removed: dict[str, list[Path]] = {}
+        while old := self._old(keep):  # what is removed names nothing any more
+            for path in old:
+                _remove(path)
+                removed.setdefault(path.parent.name, []).append(path)
+        long_ago = time.time() - _ABANDONED_S
+        for draft in self.root.glob("*/.draft-*"):
+            if draft.lstat().st_mtime < long_ago:
+                _remove(draft)
+        return removed
+
+    def _old(self, keep: int) -> list[Path]:
+        """Versions beyond the newest `keep` that no other artefact names."""
+        assets = {home.name: self.versions(home.name) for home in self.root.iterdir()}
+        texts = {path: (path / MANIFEST).read_text() for each in assets.values() for path in each}
+        manifests = {path: json.loads(text) for path, text in texts.items()}
+        inputs = {named for one in manifests.values() for named in one["inputs"].items()}
+        old = []
+        for asset, paths in assets.items():
+            newest = {manifests[path]["data_version"]: path for path in paths}
+            for path in paths[:-keep]:
+                version = manifests[path]["data_version"]
+                by_version = newest[version] == path and (asset, version) in inputs
+                by_path = (path.name in text for other, text in texts.items() if other != path)
+                in_use = path == self.link(asset).resolve()
+                if not (in_use or by_version or any(by_path)):
+                    old.append(path)
+        return old
+
     def read(self, path: Path) -> Artifact:
         """The finished version in that directory.
 
@@ -165,6 +214,16 @@ class ArtifactStore:
         final = draft.path.parent / f"{now:%Y%m%dT%H%M%S%f}-{version[:8]}"
         draft.path.rename(final)
         return self.read(final)
+
+
+def _remove(path: Path) -> None:
+    """Out of sight at once, then away: a half-removed version is never taken for a whole one."""
+    hidden = path.with_name(f".draft-removed-{path.name}")
+    path.rename(hidden)
+    if hidden.is_dir() and not hidden.is_symlink():
+        shutil.rmtree(hidden, ignore_errors=True)
+    else:
+        hidden.unlink()
 
 
 def hash_files(path: Path) -> str:

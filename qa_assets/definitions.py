@@ -6,6 +6,7 @@ import dagster as dg
 
 from qa_assets.artifacts import ArtifactStore
 from qa_assets.defs.resources.spark import SparkResource
+from qa_assets.defs.versions import with_settings
 from qa_assets.settings import load_settings
 
 
@@ -22,4 +23,5 @@ def defs() -> dg.Definitions:
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),
         metadata={"settings": dg.MetadataValue.json(settings.model_dump(mode="json"))},
     )
-    return dg.Definitions.merge(bound, dg.load_from_defs_folder(path_within_project=Path(__file__)))
+    loaded = dg.load_from_defs_folder(path_within_project=Path(__file__))
+    return with_settings(dg.Definitions.merge(bound, loaded), settings)

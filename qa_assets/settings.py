@@ -35,8 +35,8 @@ class DataSettings(_Group):
 
     source: str = Field(
         "official",
-        description="`generated`, `official`, or a directory that holds "
-        "train-v2.0.json and dev-v2.0.json.",
+        description="`generated`, `official`, a directory, an address such as s3://bucket/folder, "
+        "or `hf:owner/name` on the hub; docs/data.md has an example of each.",
     )
     generated_questions: int = Field(4000, ge=100, description="Size of the generated data set.")
     valid_questions: int = Field(
@@ -51,6 +51,12 @@ class DataSettings(_Group):
     no_answer: str = Field(
         "unavailable", min_length=1, description="What the model says to abstain."
     )
+    max_rejected_share: float = Field(
+        0.01, ge=0, le=1, description="More bad records than this share stop what is downstream."
+    )
+    # the defaults are what the answering stage takes of a message
+    max_context_chars: int = Field(6_000, ge=1, description="Longer contexts are rejected.")
+    max_question_chars: int = Field(1_000, ge=1, description="Longer questions are rejected.")
     seed: int = 13
 
 
@@ -171,6 +177,9 @@ class Settings(BaseSettings):
     ray: RaySettings = RaySettings()
     kafka: KafkaSettings = KafkaSettings()
     stream: StreamSettings = StreamSettings()
+    keep_versions: int = Field(
+        5, ge=2, description="Versions of an asset that the job `clean_up` leaves."
+    )
     ui_port: int = Field(3000, ge=1, le=65535, description="Port of Dagster's UI, on loopback.")
     report_port: int = Field(
         3001, ge=1, le=65535, description="Port that shows reports beside the UI, on loopback."
@@ -212,6 +221,11 @@ class Settings(BaseSettings):
     def jars(self) -> Path:
         """Jars of Spark's connectors, Spark NLP and the broker, shared by the profiles."""
         return self.home.absolute() / "jars"
+
+    @property
+    def downloads(self) -> Path:
+        """Data files of the official address and of the hub, shared by the profiles."""
+        return self.home.absolute() / "downloads"
 
     @property
     def tracking_uri(self) -> str:

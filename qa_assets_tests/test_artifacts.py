@@ -1,10 +1,17 @@
 """The artefact store: whole or not at all, and the newest is found."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from qa_assets.artifacts import ArtifactMissingError, ArtifactStore, DiskFullError, hash_files
+from qa_assets.artifacts import (
+    Artifact,
+    ArtifactMissingError,
+    ArtifactStore,
+    DiskFullError,
+    hash_files,
+)
 
 
 def test_written_artifact_is_latest_with_inputs(tmp_path: Path) -> None:
@@ -79,3 +86,47 @@ def test_hash_depends_on_names_and_contents(tmp_path: Path) -> None:
     before = hash_files(tmp_path)
     (tmp_path / "x").rename(tmp_path / "y")
     assert hash_files(tmp_path) != before
+
+
+def write(store: ArtifactStore, asset: str, text: str, *inputs: Artifact, **info: str) -> Artifact:
+    with store.write(asset, *inputs) as draft:
+        (draft.path / "f").write_text(text)
+        draft.info |= info
+    return draft.done()
+
+
+def test_prune_keeps_the_newest_and_what_is_named(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    raws = [write(store, "raw", text) for text in "abcde"]
+    # the first is named by its data version, the third by its path, the second by what goes itself
+    write(store, "split", "1", raws[1])
+    for text in "23":
+        write(store, "split", text, raws[0], note=str(raws[2].path / "f"))
+    removed = store.prune(2)
+    assert removed == {
+        "raw": [raws[1].path],
+        "split": [store.root / "split" / removed["split"][0].name],
+    }
+    assert store.versions("raw") == [raws[0].path, *(raw.path for raw in raws[2:])]
+    assert len(store.versions("split")) == 2
+    assert store.latest("raw").path == raws[-1].path
+    assert store.prune(2) == {}
+
+
+def test_prune_of_equal_versions_keeps_the_newest_of_them(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    same = [write(store, "raw", "same") for _ in range(3)]
+    write(store, "split", "1", same[0])
+    newer = [write(store, "raw", text) for text in "ab"]
+    assert store.prune(2) == {"raw": [same[0].path, same[1].path]}
+    assert store.versions("raw") == [same[2].path, *(raw.path for raw in newer)]
+
+
+def test_prune_removes_abandoned_drafts_only(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    write(store, "raw", "a")
+    for name in (".draft-old", ".draft-new"):
+        (tmp_path / "raw" / name).mkdir()
+    os.utime(tmp_path / "raw" / ".draft-old", (0, 0))
+    store.prune(2)
+    assert sorted(path.name for path in (tmp_path / "raw").glob(".*")) == [".draft-new"]

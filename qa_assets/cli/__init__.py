@@ -97,3 +97,15 @@ def evaluate(
     from qa_assets.cli.evaluate import evaluate as score
 
     raise typer.Exit(score(_settings(profile), data, predictions, model, report, as_json))
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="SQuAD v1.1 or v2.0 JSON, JSON Lines or Parquet.")],
+    profile: _Profile = None,
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Check every record of a data file; exit code 1 if too many are bad."""
+    from qa_assets.cli.validate import validate as check
+
+    raise typer.Exit(check(_settings(profile), file, json))

@@ -114,17 +114,23 @@ def _gpu(settings: Settings) -> Finding:
 
 
 def _data(settings: Settings) -> Finding:
-    from qa_assets.squad.source import DEV, OFFICIAL_URL, SourceError, locate
+    from qa_assets.squad.files import SourceError
+    from qa_assets.squad.source import HUB, OFFICIAL_URL, is_address, locate, open_address
 
     source = settings.data.source
     if source == "generated":
         return Finding("data", "ok", source)
     if source == "official":
-        if _reached(OFFICIAL_URL + DEV):
+        if _reached(f"{OFFICIAL_URL}dev-v2.0.json"):
             return Finding("data", "ok", f"official, {OFFICIAL_URL} answers")
         message = f"{OFFICIAL_URL} does not answer: set QA_ASSETS_DATA_SOURCE to a directory"
         return Finding("data", "bad", message)
     try:
+        if source.startswith(HUB):
+            return Finding("data", "note", f"{source}: fetched from the hub by the first run")
+        if is_address(source):
+            open_address(source)
+            return Finding("data", "note", f"{source}: read by the first run")
         return Finding("data", "ok", ", ".join(str(path) for path in locate(source)))
     except SourceError as error:
         return Finding("data", "bad", str(error))

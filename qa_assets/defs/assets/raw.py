@@ -1,4 +1,4 @@
-"""The raw data set: the two SQuAD v2.0 files, wherever the profile has them from."""
+"""The raw data set: the two data files, wherever the profile has them from."""
 
 from dataclasses import asdict
 
@@ -6,26 +6,43 @@ import dagster as dg
 
 from qa_assets.artifacts import ArtifactStore
 from qa_assets.defs.results import materialized
+from qa_assets.defs.tables import table_schema
 from qa_assets.settings import Settings
 from qa_assets.squad import source
 
+_COLUMNS = {
+    "id": ("string", "Unique in its file."),
+    "title": ("string", "The article; made from the context where there is none."),
+    "context": ("string", "The text in which the answer is looked for."),
+    "question": ("string", "What is asked."),
+    "answers": ("list of {text, answer_start}", "Texts, and where they begin in the context."),
+    "is_impossible": ("bool", "Whether the context does not hold the answer; else by answers."),
+}
 
-@dg.asset(group_name="data", kinds={"json"}, owners=["team:data"], code_version="1")
+
+@dg.asset(
+    group_name="data",
+    kinds={"json"},
+    owners=["team:data"],
+    code_version="2",
+    metadata={"dagster/column_schema": table_schema(_COLUMNS)},
+)
 def raw_squad(
     settings: dg.ResourceParam[Settings], store: dg.ResourceParam[ArtifactStore]
 ) -> dg.MaterializeResult[None]:
-    """`train.json` and `dev.json` in the format of SQuAD v2.0, with their SHA-256 and counts.
+    """The train and the dev file as they were found, with their SHA-256 and counts.
 
-    Generated, downloaded from the official address, or copied from a directory of your own.
+    Generated, official, from a directory or an address of your own, or from the hub: docs/data.md.
     """
     with store.write("raw_squad") as draft:
-        facts = source.fetch(settings.data, draft.path)
+        facts = source.fetch(settings.data, draft.path, settings.downloads)
         draft.info["files"] = {name: asdict(fact) for name, fact in facts.items()}
         draft.info["source"] = settings.data.source
     numbers = {
-        f"{name.removesuffix('.json')}_{key}": value
+        f"{name.partition('.')[0]}_{key}": value
         for name, fact in facts.items()
         for key, value in asdict(fact).items()
+        if value is not None
     }
     total = sum(fact.questions for fact in facts.values())
     return materialized(

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import dagster as dg
 
 from qa_assets.artifacts import ArtifactStore, hash_files
-from qa_assets.squad import source
+from qa_assets.squad.files import inspect
 
 
 @dg.multi_asset_check(
@@ -17,7 +17,7 @@ from qa_assets.squad import source
     ]
 )
 def raw_checks(store: dg.ResourceParam[ArtifactStore]) -> Iterator[dg.AssetCheckResult]:
-    """The files are as they were fetched, and hold questions with and without an answer."""
+    """The files are as they were fetched, and hold questions that have an answer."""
     raw = store.latest("raw_squad")
     files = raw.info["files"]
     changed = [name for name in files if hash_files(raw.path / name) != files[name]["sha256"]]
@@ -26,12 +26,10 @@ def raw_checks(store: dg.ResourceParam[ArtifactStore]) -> Iterator[dg.AssetCheck
         passed=not changed,
         metadata={"changed": ", ".join(changed) or "none"},
     )
-    counted = {name: asdict(source.inspect(raw.path / name)) for name in files}
-    one_sided = [
-        name for name, facts in counted.items() if not 0 < facts["answerable"] < facts["questions"]
-    ]
+    counted = {name: asdict(inspect(raw.path / name)) for name in files}
+    without = [name for name, facts in counted.items() if not facts["answerable"]]
     yield dg.AssetCheckResult(
         check_name="counts",
-        passed=counted == json.loads(json.dumps(files)) and not one_sided,
+        passed=counted == json.loads(json.dumps(files)) and not without,
         metadata={"found": dg.MetadataValue.json(counted)},
     )

@@ -1,0 +1,144 @@
+"""The data assets really materialised: checks, what makes them stale, the job that cleans up."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+
+from qa_assets.artifacts import ArtifactStore
+from qa_assets.defs.assets.raw import raw_squad
+from qa_assets.defs.assets.splits import split_squad
+from qa_assets.defs.checks.splits import split_checks
+from qa_assets.defs.jobs import clean_up
+from qa_assets.defs.resources.spark import SparkResource
+from qa_assets.defs.versions import with_settings
+from qa_assets.settings import Settings, load_settings
+from qa_assets_tests.squad.test_source import article, write_squad
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_shared: list["SparkSession"] = []
+
+
+class SharedSpark(SparkResource):
+    """The session of the tests, which outlives a step."""
+
+    @property
+    def spark_session(self) -> "SparkSession":
+        """The session of the tests."""
+        return _shared[0]
+
+
+@dg.asset(deps=["train_split"])
+def learner() -> None:
+    """Something downstream."""
+
+
+@pytest.fixture
+def place(spark: "SparkSession", tmp_path: Path) -> Iterator[Path]:
+    _shared.append(spark)
+    (tmp_path / "mine").mkdir()
+    write_squad(tmp_path / "mine" / "train.json", 12)
+    dev = {"data": [article(n) for n in (50, 51)]}
+    (tmp_path / "mine" / "dev.json").write_text(json.dumps(dev))
+    yield tmp_path
+    _shared.clear()
+
+
+def definitions(place: Path, **data: Any) -> tuple[dg.Definitions, Settings]:
+    settings = load_settings(
+        home=place,
+        data={"source": str(place / "mine"), "valid_questions": 4} | data,
+        keep_versions=2,
+    )
+    made = dg.Definitions(
+        assets=[raw_squad, split_squad, learner],
+        asset_checks=[split_checks],
+        jobs=[clean_up],
+        resources={
+            "settings": settings,
+            "store": ArtifactStore(settings.artifacts),
+            "spark": SharedSpark.of(settings),
+        },
+    )
+    return with_settings(made, settings), settings
+
+
+def materialise(
+    made: dg.Definitions, instance: dg.DagsterInstance, *assets: str
+) -> dg.ExecuteInProcessResult:
+    job = made.resolve_implicit_global_asset_job_def()
+    keys = [dg.AssetKey(name) for name in assets]
+    return job.execute_in_process(instance=instance, asset_selection=keys, raise_on_error=False)
+
+
+def stale(made: dg.Definitions, instance: dg.DagsterInstance) -> set[str]:
+    graph = made.resolve_asset_graph()
+    resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+    return {
+        key.to_user_string()
+        for key in graph.materializable_asset_keys
+        if resolver.get_status(key) != StaleStatus.FRESH
+    }
+
+
+DATA = ("raw_squad", "train_split", "valid_split", "test_split", "rejected_questions")
+
+
+def test_stale_after_a_changed_setting_but_not_after_the_same_again(place: Path) -> None:
+    with dg.instance_for_test() as instance:
+        made, settings = definitions(place)
+        result = materialise(made, instance, *DATA, "learner")
+        assert result.success
+        checks = {
+            (one.asset_key.to_user_string(), one.check_name): one.passed
+            for one in result.get_asset_check_evaluations()
+        }
+        assert len(checks) == 13
+        assert all(checks.values()), checks
+        assert not stale(made, instance)
+        assert materialise(made, instance, *DATA).success
+        assert not stale(made, instance)
+
+        store = ArtifactStore(settings.artifacts)
+        before = store.latest("train_split")
+        assert len(store.versions("train_split")) == 2
+        other, _ = definitions(place, no_answer="nothing")
+        assert stale(other, instance) >= {"train_split", "valid_split", "test_split"}
+        assert "raw_squad" not in stale(other, instance)
+        assert materialise(other, instance, *DATA).success
+        assert stale(other, instance) == {"learner"}
+        assert store.latest("train_split").data_version != before.data_version
+
+        assert other.resolve_job_def("clean_up").execute_in_process(instance=instance).success
+        assert len(store.versions("train_split")) == 2
+        shown = instance.fetch_observations(dg.AssetKey("train_split"), limit=1).records
+        assert shown[0].asset_observation is not None
+        assert "removed" in shown[0].asset_observation.metadata
+
+
+def test_too_many_bad_records_stop_what_is_downstream_and_are_shown(place: Path) -> None:
+    content = {"data": [article(n) for n in range(12)]}
+    content["data"][3]["paragraphs"][0]["qas"][0]["question"] = ""
+    (place / "mine" / "train.json").write_text(json.dumps(content))
+    with dg.instance_for_test() as instance:
+        made, _ = definitions(place)
+        result = materialise(made, instance, *DATA, "learner")
+        assert not result.success
+        failed = {
+            (one.asset_key.to_user_string(), one.check_name)
+            for one in result.get_asset_check_evaluations()
+            if not one.passed and one.severity == dg.AssetCheckSeverity.ERROR
+        }
+        assert failed == {("train_split", "rejected_share"), ("valid_split", "rejected_share")}
+        assert instance.get_latest_materialization_event(dg.AssetKey("learner")) is None
+        (bad,) = result.asset_materializations_for_node("split_squad")[-1:]
+        assert "question_blank" in str(bad.metadata["reasons"].value)
+        allowed, _ = definitions(place, max_rejected_share=0.05)
+        assert materialise(allowed, instance, *DATA, "learner").success
