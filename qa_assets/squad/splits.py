@@ -89,14 +89,8 @@ def make_splits(
         summary = summaries[path.name]
         _log.info(
             "%s: %d records, %d rejected %s, %d with an offset put right",
-            *(
-                path.name,
-                summary.records,
-                summary.rejected,
-                summary.reasons or "",
-                summary.repaired,
-            ),
-        )
+            path.name, summary.records, summary.rejected, summary.reasons or "", summary.repaired,
+        )  # fmt: skip
         if summary.rejected == summary.records:
             raise SplitError(f"{path}: every record of {name} is bad: {summary.reasons}")
     _write(validation.rejected(records).coalesce(1), rejected)
