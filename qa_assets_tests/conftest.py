@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from qa_assets.embedded.broker import broker
@@ -112,3 +113,11 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         # what HF_ENDPOINT sets when a process starts
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served.url)
         yield served
+
+
+def left_running(home: Path) -> list[str]:
+    """The commands of processes that name a directory."""
+    commands = [
+        " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])
+    ]
+    return [command for command in commands if str(home) in command]

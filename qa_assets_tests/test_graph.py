@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import pytest
 from dagster import DagsterEventType, DagsterRunStatus
 
 from qa_assets.definitions import defs
-from qa_assets_tests.conftest import free_port
+from qa_assets_tests.conftest import free_port, left_running
 
 _SMALL = {
     "QA_ASSETS_PROFILE": "quickstart",
@@ -61,8 +60,4 @@ def test_every_asset_is_made_and_every_check_passes(tmp_path: Path, jars_dir: Pa
     assert set(checks) == set(graph.asset_check_keys)
     assert all(checks.values()), checks
     assert made == set(graph.materializable_asset_keys)
-    assert not [
-        process.info["cmdline"]
-        for process in psutil.process_iter(["cmdline"])
-        if str(tmp_path) in " ".join(process.info["cmdline"] or [])
-    ]
+    assert not left_running(tmp_path)

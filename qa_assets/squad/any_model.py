@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,18 @@ def answers(
 def _texts(
     model: Path, rows: Sequence[Mapping[str, Any]], no_answer: str
 ) -> tuple[list[str], list[float]]:
-    from qa_assets.training import calibration, generation
+    from qa_assets.training import base_model, calibration, generation
 
-    config = TrainingConfig()
-    loaded, tokenizer = _load("AutoModelForSeq2SeqLM", model, split_special_tokens=True)
+    ours = (model / "spiece.model").is_file()  # else of another family, with another tokenizer
+    other = partial(_tokenizer, split_special_tokens=True)
+    loaded, tokenizer = _load(
+        "AutoModelForSeq2SeqLM", model, base_model.load_tokenizer if ours else other
+    )
     said, confidences = generation.generate_with_confidence(
         loaded,
         tokenizer,
         [row["source"] for row in rows],
-        max_new_tokens=config.max_target_tokens,
-        batch_size=config.batch_size,
+        **TrainingConfig().decoding,
     )
     null_text = calibration.read_null_text(model) or no_answer
     return generation.to_answers(said, null_text), confidences
@@ -75,7 +78,7 @@ def _spans(model: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], l
     """The best span of each context, or the null span, in windows of the model's length."""
     from transformers import QuestionAnsweringPipeline
 
-    loaded, tokenizer = _load("AutoModelForQuestionAnswering", model)
+    loaded, tokenizer = _load("AutoModelForQuestionAnswering", model, _tokenizer)
     ask = QuestionAnsweringPipeline(loaded, tokenizer, handle_impossible_answer=True)
     said, confidences = [""] * len(rows), [1.0] * len(rows)
     todo = [i for i, row in enumerate(rows) if row["question"].strip() and row["context"].strip()]
@@ -95,22 +98,24 @@ def _spans(model: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], l
     return said, confidences
 
 
-def _load(auto_class: str, model: Path, **options: Any) -> tuple[Any, Any]:
+def _load(auto_class: str, model: Path, load_tokenizer: Callable[[Path], Any]) -> tuple[Any, Any]:
     """Model and tokenizer, in fp32; weights as safetensors only."""
     import transformers
 
-    # a slow tokenizer of a sequence-to-sequence model reads as SentencePiece does
-    fast = auto_class != "AutoModelForSeq2SeqLM" or not (model / "spiece.model").is_file()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            str(model), use_fast=fast, local_files_only=True, **options
-        )
+        tokenizer = load_tokenizer(model)
         loaded = getattr(transformers, auto_class).from_pretrained(
             str(model), dtype="float32", use_safetensors=True, local_files_only=True
         )
     except Exception as error:  # safetensors, JSON and the tokenizers each raise their own
         raise ModelError(f"{model}: cannot be loaded ({_first_line(error)})") from error
     return loaded.eval(), tokenizer
+
+
+def _tokenizer(model: Path, **options: Any) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(model), local_files_only=True, **options)
 
 
 def _first_line(error: Exception) -> str:

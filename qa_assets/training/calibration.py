@@ -151,9 +151,7 @@ def decode_apart(
         model,
         tokenizer,
         sources,
-        batch_size=config.batch_size,
-        precision=config.precision,
-        max_new_tokens=config.max_target_tokens,
+        **config.decoding,
         suppress_tokens=[token],
         output_logits=True,
     ):

@@ -1,6 +1,6 @@
 """The hyperparameters of one fine-tuning, typed and validated. Everything else is an argument."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,6 +50,15 @@ class TrainingConfig(BaseModel):
     )
     evaluations: int = Field(2, ge=1, description="Evaluations (and checkpoints) over a training.")
     seed: int = 20
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """How answers are decoded: the arguments of `generation.generate` by name."""
+        return {
+            "max_new_tokens": self.max_target_tokens,
+            "batch_size": self.batch_size,
+            "precision": self.precision,
+        }
 
 
 class SearchSpace(BaseModel):

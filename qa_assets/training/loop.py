@@ -151,9 +151,7 @@ def _evaluate(
         model,
         tokenizer,
         [row["source"] for row in rows],
-        max_new_tokens=config.max_target_tokens,
-        batch_size=config.batch_size,
-        precision=config.precision,
+        **config.decoding,
     )
     answers = generation.to_answers(texts, null_text)
     scores = score(answers, [row["references"] for row in rows])

@@ -43,14 +43,7 @@ def answers(
 ) -> list[str]:
     """Greedy answers of a model by name or directory, "" where it says `null_text`."""
     loaded, tokenizer = base_model.load(model)
-    texts = generation.generate(
-        loaded,
-        tokenizer,
-        sources,
-        max_new_tokens=config.max_target_tokens,
-        batch_size=config.batch_size,
-        precision=config.precision,
-    )
+    texts = generation.generate(loaded, tokenizer, sources, **config.decoding)
     return generation.to_answers(texts, null_text)
 
 
@@ -60,12 +53,7 @@ def answers_with_confidence(
     """As `answers`, and the model's own probability of each of them."""
     loaded, tokenizer = base_model.load(model)
     texts, confidences = generation.generate_with_confidence(
-        loaded,
-        tokenizer,
-        sources,
-        max_new_tokens=config.max_target_tokens,
-        batch_size=config.batch_size,
-        precision=config.precision,
+        loaded, tokenizer, sources, **config.decoding
     )
     return generation.to_answers(texts, null_text), confidences
 
@@ -96,12 +84,7 @@ def uncalibrated_answers(
         ((_, bias),) = biases
         numbers = [number for number, text in enumerate(answered) if (text == "") == (bias > 0)]
         texts = generation.generate(
-            loaded,
-            tokenizer,
-            [sources[number] for number in numbers],
-            max_new_tokens=config.max_target_tokens,
-            batch_size=config.batch_size,
-            precision=config.precision,
+            loaded, tokenizer, [sources[number] for number in numbers], **config.decoding
         )
         for number, text in zip(numbers, generation.to_answers(texts, null_text), strict=True):
             result[number] = text

@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
-from qa_assets_tests.conftest import free_port
+from qa_assets_tests.conftest import free_port, left_running
 
 
 def run(home: Path, jars_dir: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -27,13 +26,6 @@ def run(home: Path, jars_dir: Path, **settings: str) -> "subprocess.CompletedPro
         text=True,
         check=False,
     )
-
-
-def left_running(home: Path) -> list[str]:
-    commands = [
-        " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])
-    ]
-    return [command for command in commands if str(home) in command]
 
 
 @pytest.mark.timeout(120)
