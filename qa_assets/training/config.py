@@ -40,7 +40,12 @@ class TrainingConfig(BaseModel):
         description="auto: bf16 autocast where the hardware has it and the model gains by it.",
     )
     max_source_tokens: int = Field(
-        512, ge=16, description="In training, longer sources are cut at the end."
+        512, ge=16, description="Longer contexts become windows, in training and in answering."
+    )
+    window_overlap_tokens: int = Field(
+        128,
+        ge=0,
+        description="What neighbouring windows share: no shorter answer is cut in all of them.",
     )
     max_target_tokens: int = Field(32, ge=2)
     eval_questions: int = Field(
