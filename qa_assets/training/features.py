@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from qa_assets.squad.windows import Windows
+from qa_assets.squad.windows import Answer, Window, Windows
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -20,13 +20,6 @@ _POOL = 50  # batches among which questions are sorted by length, as transformer
 
 class RowsError(ValueError):
     """Rows that cannot be used; the message names the place."""
-
-
-class Answer(TypedDict):
-    """A right answer, and the character of the context at which it begins."""
-
-    text: str
-    answer_start: int
 
 
 class Row(TypedDict):
@@ -93,16 +86,10 @@ class Features:
 
 @dataclass(frozen=True)
 class EncodedWindow:
-    """Token ids of one source, and which characters of its context it holds."""
+    """A window, and the token ids of its source."""
 
     ids: list[int]
-    start: int
-    end: int
-
-    def holds(self, answer: Answer) -> bool:
-        """Whether the whole answer is in it."""
-        start = answer["answer_start"]
-        return self.start <= start and start + len(answer["text"]) <= self.end
+    window: Window
 
 
 def encode(
@@ -126,12 +113,14 @@ def encode(
     targets: list[str] = []
     lost = 0
     for row, windows in zip(rows, encoded, strict=True):
-        sources += [window.ids for window in windows]
+        sources += [one.ids for one in windows]
         if len(windows) == 1:
             targets.append(row["target"])
             continue
-        targets += [_target(window, row["answers"], null_text) for window in windows]
-        lost += sum(not any(one.holds(answer) for one in windows) for answer in row["answers"])
+        targets += [_target(one.window, row["answers"], null_text) for one in windows]
+        lost += sum(
+            not any(one.window.holds(answer) for one in windows) for answer in row["answers"]
+        )
     windowed = sum(len(windows) > 1 for windows in encoded)
     said = tokenizer(text_target=targets, verbose=False)["input_ids"]
     end = tokenizer.eos_token_id
@@ -153,7 +142,7 @@ def _cut(ids: Sequence[list[int]], most: int, end: int) -> tuple[list[list[int]]
     return cut, sum(len(one) > most for one in ids)
 
 
-def _target(window: EncodedWindow, answers: Sequence[Answer], null_text: str) -> str:
+def _target(window: Window, answers: Sequence[Answer], null_text: str) -> str:
     return next((answer["text"] for answer in answers if window.holds(answer)), null_text)
 
 
@@ -181,16 +170,11 @@ def encode_sources(
     result = []
     for source, ids in zip(sources, encoded(sources), strict=True):
         if len(ids) <= max_source_tokens:
-            result.append([EncodedWindow(ids, 0, len(source))])
+            result.append([EncodedWindow(ids, Window(source, 0, len(source)))])
             continue
         windows = split.of_source(source)
         texts = encoded([window.source for window in windows])
-        result.append(
-            [
-                EncodedWindow(one, window.start, window.end)
-                for one, window in zip(texts, windows, strict=True)
-            ]
-        )
+        result.append(list(map(EncodedWindow, texts, windows)))
     return result
 
 
