@@ -64,14 +64,13 @@ def _texts(
     loaded, tokenizer = _load(
         "AutoModelForSeq2SeqLM", model, base_model.load_tokenizer if ours else other
     )
-    said, confidences = generation.generate_with_confidence(
+    return generation.answer(
         loaded,
         tokenizer,
         [row["source"] for row in rows],
-        **TrainingConfig().decoding,
+        calibration.read_null_text(model) or no_answer,
+        **TrainingConfig().answering,
     )
-    null_text = calibration.read_null_text(model) or no_answer
-    return generation.to_answers(said, null_text), confidences
 
 
 def _spans(model: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[float]]:

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from qa_assets.squad.prompts import head_of, source_text
 
@@ -38,6 +39,14 @@ class PieceCounter:
         return [len(ids) for ids in self._processor.encode(list(texts))]
 
 
+class Window(NamedTuple):
+    """What is read of a window, and which characters of the context it holds."""
+
+    source: str
+    start: int
+    end: int
+
+
 @dataclass(frozen=True)
 class Windows:
     """How contexts become windows.
@@ -54,19 +63,20 @@ class Windows:
 
     def sources(self, question: str, context: str) -> list[str]:
         """What a model is to read for a question: one source, or one for each window."""
-        whole = source_text(question, context)
-        if self._surely_short(whole):
-            return [whole]
-        head = source_text(question, "")
-        return [head + context[start:end] for start, end in self._spans(head, context)]
+        return [window.source for window in self._made(source_text(question, ""), context)]
 
-    def spans(self, source: str) -> list[tuple[int, int]]:
-        """The windows of a source's context: first character, and the one after the last."""
+    def of_source(self, source: str) -> list[Window]:
+        """The windows of what `source_text` made."""
         head = head_of(source)
-        context = source[len(head) :]
-        if self._surely_short(source):
-            return [(0, len(context))]
-        return self._spans(head, context)
+        return self._made(head, source[len(head) :])
+
+    def _made(self, head: str, context: str) -> list[Window]:
+        if self._surely_short(head + context):
+            return [Window(head + context, 0, len(context))]
+        return [
+            Window(head + context[start:end], start, end)
+            for start, end in self._spans(head, context)
+        ]
 
     def _surely_short(self, source: str) -> bool:
         """Whether it is short without counting: a token is a character at least.

@@ -7,12 +7,13 @@ it in `calibration.json`.
 
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.training import abstention, generation
+from qa_assets.training import abstention, features, generation
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -143,14 +144,19 @@ def decode_apart(
 
     Returns:
         By source the null token's logit less the best other one at the first place, and the greedy
-        text without the null token.
+        text without the null token: of the window in which that margin is least.
     """
-    margins = [0.0] * len(sources)
+    windows = features.encode_sources(
+        sources, tokenizer, config.max_source_tokens, config.window_overlap_tokens
+    )
+    ids = [window.ids for one in windows for window in one]
+    of = [number for number, one in enumerate(windows) for _ in one]
+    margins = [math.inf] * len(sources)
     answers = [""] * len(sources)
     for numbers, output in generation.decode(
         model,
         tokenizer,
-        sources,
+        ids,
         **config.decoding,
         suppress_tokens=[token],
         output_logits=True,
@@ -161,7 +167,9 @@ def decode_apart(
         batch_margins = (null - first.max(dim=-1).values).tolist()
         texts = generation.texts_of(tokenizer, output)
         for number, margin, text in zip(numbers, batch_margins, texts, strict=True):
-            margins[number], answers[number] = margin, text
+            # a question is abstained on where all of its windows are
+            if margin < margins[of[number]]:
+                margins[of[number]], answers[of[number]] = margin, text
     return margins, answers
 
 

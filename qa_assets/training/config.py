@@ -65,6 +65,14 @@ class TrainingConfig(BaseModel):
             "precision": self.precision,
         }
 
+    @property
+    def answering(self) -> dict[str, Any]:
+        """How sources are answered, long ones in windows: the arguments of `generation.answer`."""
+        return self.decoding | {
+            "max_source_tokens": self.max_source_tokens,
+            "window_overlap_tokens": self.window_overlap_tokens,
+        }
+
 
 class SearchSpace(BaseModel):
     """What the trials of a search draw from; the rest is as in their `TrainingConfig`."""

@@ -1,10 +1,13 @@
-"""From text-to-text rows in Parquet to padded batches of token ids."""
+"""From text-to-text rows in Parquet to padded batches of token ids, long sources in windows."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
+
+from qa_assets.squad.windows import Windows
+from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     import torch
@@ -19,13 +22,21 @@ class RowsError(ValueError):
     """Rows that cannot be used; the message names the place."""
 
 
+class Answer(TypedDict):
+    """A right answer, and the character of the context at which it begins."""
+
+    text: str
+    answer_start: int
+
+
 class Row(TypedDict):
-    """One question to learn from; no references: it has no answer."""
+    """One question to learn from; no answers: it has none."""
 
     id: str
     source: str
     target: str
     references: list[str]
+    answers: list[Answer]
 
 
 def read_rows(path: Path, limit: int | None = None, seed: int = 0) -> list[Row]:
@@ -61,48 +72,126 @@ def read_rows(path: Path, limit: int | None = None, seed: int = 0) -> list[Row]:
 
 @dataclass(frozen=True)
 class Features:
-    """Token ids of rows, unpadded."""
+    """Token ids of what is learnt from, unpadded: a row, or one of its windows.
+
+    Attributes:
+        sources: what is read.
+        targets: what is to be said.
+        truncated: sources that were cut at the end: of questions too long for a window.
+        windowed: rows that became several windows.
+        lost: answers of those rows that no window holds whole.
+        truncated_targets: targets that were cut at the end.
+    """
 
     sources: list[list[int]]
     targets: list[list[int]]
-    truncated: int
-    """Sources that were cut."""
+    truncated: int = 0
+    windowed: int = 0
+    lost: int = 0
+    truncated_targets: int = 0
+
+
+@dataclass(frozen=True)
+class EncodedWindow:
+    """Token ids of one source, and which characters of its context it holds."""
+
+    ids: list[int]
+    start: int
+    end: int
+
+    def holds(self, answer: Answer) -> bool:
+        """Whether the whole answer is in it."""
+        start = answer["answer_start"]
+        return self.start <= start and start + len(answer["text"]) <= self.end
 
 
 def encode(
     rows: Sequence[Row],
     tokenizer: "PreTrainedTokenizerBase",
-    max_source_tokens: int,
-    max_target_tokens: int,
+    config: TrainingConfig,
+    null_text: str,
 ) -> Features:
-    """Tokenise rows; longer texts are cut at the end, before the end-of-sequence token."""
-    sources, truncated = encode_sources(
-        [row["source"] for row in rows], tokenizer, max_source_tokens
+    """Tokenise rows, those with a long context in windows.
+
+    A window's target is the first of the answers that it holds whole, else `null_text`. What is too
+    long all the same is cut at the end, before the end-of-sequence token.
+    """
+    encoded = encode_sources(
+        [row["source"] for row in rows],
+        tokenizer,
+        config.max_source_tokens,
+        config.window_overlap_tokens,
     )
-    targets = tokenizer(
-        text_target=[row["target"] for row in rows], truncation=True, max_length=max_target_tokens
-    )["input_ids"]
-    return Features(sources, targets, truncated)
+    sources: list[list[int]] = []
+    targets: list[str] = []
+    lost = 0
+    for row, windows in zip(rows, encoded, strict=True):
+        sources += [window.ids for window in windows]
+        if len(windows) == 1:
+            targets.append(row["target"])
+            continue
+        targets += [_target(window, row["answers"], null_text) for window in windows]
+        lost += sum(not any(one.holds(answer) for one in windows) for answer in row["answers"])
+    windowed = sum(len(windows) > 1 for windows in encoded)
+    said = tokenizer(text_target=targets, verbose=False)["input_ids"]
+    end = tokenizer.eos_token_id
+    read, truncated = _cut(sources, config.max_source_tokens, end)
+    told, truncated_targets = _cut(said, config.max_target_tokens, end)
+    if windowed or truncated or truncated_targets:
+        _log.info(
+            "%d of %d questions in %d windows, %d answers whole in none; cut: %d sources, %d "
+            "targets",
+            windowed, len(rows), len(sources) - len(rows) + windowed, lost, truncated,
+            truncated_targets,
+        )  # fmt: skip
+    return Features(read, told, truncated, windowed, lost, truncated_targets)
+
+
+def _cut(ids: Sequence[list[int]], most: int, end: int) -> tuple[list[list[int]], int]:
+    """Token ids cut before their end, so that none has more than `most`; and how many were cut."""
+    cut = [one if len(one) <= most else [*one[: most - 1], end] for one in ids]
+    return cut, sum(len(one) > most for one in ids)
+
+
+def _target(window: EncodedWindow, answers: Sequence[Answer], null_text: str) -> str:
+    return next((answer["text"] for answer in answers if window.holds(answer)), null_text)
 
 
 def encode_sources(
-    sources: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_source_tokens: int
-) -> tuple[list[list[int]], int]:
-    """Token ids of each source, cut to `max_source_tokens`, and how many were cut."""
-    # one call without truncation, so that those that are cut can be counted
-    ids = tokenizer(list(sources), verbose=False)["input_ids"] if sources else []
-    end = tokenizer.eos_token_id
-    cut = [
-        one if len(one) <= max_source_tokens else [*one[: max_source_tokens - 1], end]
-        for one in ids
-    ]
-    truncated = sum(len(one) > max_source_tokens for one in ids)
-    if truncated:
-        _log.warning(
-            "%d of %d sources are longer than %d tokens and were cut",
-            truncated, len(cut), max_source_tokens,
-        )  # fmt: skip
-    return cut, truncated
+    sources: Sequence[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    max_source_tokens: int,
+    window_overlap_tokens: int,
+) -> list[list[EncodedWindow]]:
+    """The windows of each source, one where it is short enough; nothing is cut off."""
+
+    def encoded(texts: Sequence[str], special: bool = True) -> list[list[int]]:
+        if not texts:
+            return []
+        found: list[list[int]] = tokenizer(list(texts), add_special_tokens=special, verbose=False)[
+            "input_ids"
+        ]
+        return found
+
+    split = Windows(
+        lambda texts: [len(ids) for ids in encoded(texts, special=False)],
+        max_source_tokens,
+        window_overlap_tokens,
+    )
+    result = []
+    for source, ids in zip(sources, encoded(sources), strict=True):
+        if len(ids) <= max_source_tokens:
+            result.append([EncodedWindow(ids, 0, len(source))])
+            continue
+        windows = split.of_source(source)
+        texts = encoded([window.source for window in windows])
+        result.append(
+            [
+                EncodedWindow(one, window.start, window.end)
+                for one, window in zip(texts, windows, strict=True)
+            ]
+        )
+    return result
 
 
 def batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Greedy decoding of many sources.
+"""Greedy decoding of many sources, and answers by it: of long contexts the best window's.
 
 Nothing is cut off a source: T5's relative positions cope with more than training showed, and Spark
 NLP, whose answers must be the same, cuts nothing either.
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qa_assets.squad.windows import best
 from qa_assets.training import base_model, features
 
 if TYPE_CHECKING:
@@ -16,6 +17,53 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOG_SECONDS = 5.0
+
+
+def answer(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    sources: Sequence[str],
+    null_text: str,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    max_source_tokens: int,
+    window_overlap_tokens: int,
+    precision: str = "auto",
+) -> tuple[list[str], list[float]]:
+    """Answer every source; a longer one by that of its windows which `windows.best` finds.
+
+    Args:
+        model: as in `generate`, like the other arguments that are not listed here.
+        tokenizer: the model's.
+        sources: of `prompts.source_text`.
+        null_text: what the model says to abstain.
+        max_new_tokens: tokens of an answer at most, the end of the sequence included.
+        batch_size: windows decoded together.
+        max_source_tokens: longer sources become windows of so many tokens.
+        window_overlap_tokens: that neighbouring windows share.
+        precision: `auto`, `fp32` or `bf16`.
+
+    Returns:
+        Answers in the order of `sources`, "" where the model abstains, and their probabilities.
+    """
+    windows = features.encode_sources(sources, tokenizer, max_source_tokens, window_overlap_tokens)
+    texts, confidences = _said(
+        model,
+        tokenizer,
+        [window.ids for one in windows for window in one],
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        precision=precision,
+    )
+    answers = to_answers(texts, null_text)
+    chosen = []
+    first = 0
+    for one in windows:
+        after = first + len(one)
+        chosen.append(first + best(answers[first:after], confidences[first:after]))
+        first = after
+    return [answers[number] for number in chosen], [confidences[number] for number in chosen]
 
 
 def generate(
@@ -47,7 +95,7 @@ def generate(
     for numbers, output in decode(
         model,
         tokenizer,
-        sources,
+        _ids(tokenizer, sources),
         batch_size=batch_size,
         precision=precision,
         max_new_tokens=max_new_tokens,
@@ -70,16 +118,30 @@ def generate_with_confidence(
 
     The probability is the product of its tokens', the end included, with the model's biases.
     """
-    texts, confidences = [""] * len(sources), [0.0] * len(sources)
-    for numbers, output in decode(
+    return _said(
         model,
         tokenizer,
-        sources,
+        _ids(tokenizer, sources),
+        max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         precision=precision,
-        max_new_tokens=max_new_tokens,
-        output_scores=True,
-    ):
+    )
+
+
+def _ids(tokenizer: "PreTrainedTokenizerBase", sources: Sequence[str]) -> list[list[int]]:
+    ids: list[list[int]] = tokenizer(list(sources), verbose=False)["input_ids"] if sources else []
+    return ids
+
+
+def _said(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    ids: Sequence[list[int]],
+    **options: Any,
+) -> tuple[list[str], list[float]]:
+    """The greedy texts for token ids, and their probabilities."""
+    texts, confidences = [""] * len(ids), [0.0] * len(ids)
+    for numbers, output in decode(model, tokenizer, ids, output_scores=True, **options):
         probabilities = _probabilities(output, tokenizer.eos_token_id)
         said = texts_of(tokenizer, output)
         for number, text, probability in zip(numbers, said, probabilities, strict=True):
@@ -104,7 +166,7 @@ def _probabilities(output: Any, end: int) -> list[float]:
 def decode(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    sources: Sequence[str],
+    ids: Sequence[list[int]],
     *,
     batch_size: int,
     precision: str,
@@ -113,9 +175,9 @@ def decode(
     """Decode in batches, the longest sources first; logs progress every few seconds.
 
     Args:
-        model: as in `generate`, like the other arguments that are not listed here.
+        model: as in `generate`.
         tokenizer: the model's.
-        sources: any number of texts.
+        ids: token ids of each source.
         batch_size: sources decoded together.
         precision: see `base_model.autocast`.
         options: of `model.generate`.
@@ -125,7 +187,6 @@ def decode(
     """
     import torch
 
-    ids = tokenizer(list(sources), verbose=False)["input_ids"] if sources else []
     start = logged = time.monotonic()
     done = 0
     model.eval()
@@ -146,7 +207,7 @@ def decode(
         if time.monotonic() - logged > _LOG_SECONDS:
             logged = time.monotonic()
             _log.info(
-                "answered %d of %d, %.1f questions/s",
+                "answered %d of %d, %.1f a second",
                 done, len(ids), done / (logged - start),
             )  # fmt: skip
 

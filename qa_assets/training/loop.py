@@ -38,6 +38,9 @@ class TrainingResult:
         steps: optimiser steps that were taken.
         seconds: of the whole training, evaluations included.
         truncated: training sources that were cut.
+        windowed: training questions whose context became several windows.
+        lost: answers that none of those windows holds whole.
+        truncated_targets: answers that were cut.
     """
 
     checkpoint: Path
@@ -47,6 +50,9 @@ class TrainingResult:
     steps: int = 0
     seconds: float = 0.0
     truncated: int = 0
+    windowed: int = 0
+    lost: int = 0
+    truncated_targets: int = 0
 
     def write(self, path: Path) -> None:
         """Write all of it as JSON, whole or not at all."""
@@ -107,14 +113,20 @@ def train(
     model, tokenizer = base_model.load(base)
     rows = features.read_rows(train_rows, train_limit, config.seed)
     valid = features.read_rows(valid_rows, config.eval_questions, config.seed)
-    encoded = features.encode(rows, tokenizer, config.max_source_tokens, config.max_target_tokens)
+    encoded = features.encode(rows, tokenizer, config, null_text)
     stepper = Stepper(config, model, encoded, tokenizer.pad_token_id, stop, rank, world_size)
     _log.info(
         "%d questions, %d steps of %d, %.1f M parameters on %s",
         len(rows), stepper.total, config.batch_size, model.num_parameters() / 1e6, model.device,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
-    result = TrainingResult(out / "checkpoint", truncated=encoded.truncated)
+    result = TrainingResult(
+        out / "checkpoint",
+        truncated=encoded.truncated,
+        windowed=encoded.windowed,
+        lost=encoded.lost,
+        truncated_targets=encoded.truncated_targets,
+    )
     for step, progress in stepper.steps(result.history):
         due = len(result.evaluations) + 1
         if progress < 1 and progress * config.evaluations < due:
@@ -147,13 +159,9 @@ def _evaluate(
     score: Score,
     null_text: str,
 ) -> dict[str, float]:
-    texts = generation.generate(
-        model,
-        tokenizer,
-        [row["source"] for row in rows],
-        **config.decoding,
+    answers, _ = generation.answer(
+        model, tokenizer, [row["source"] for row in rows], null_text, **config.answering
     )
-    answers = generation.to_answers(texts, null_text)
     scores = score(answers, [row["references"] for row in rows])
     _log.info(
         "valid: %s",

@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 _METRIC = "f1"
 _ERROR = "error.txt"
 _STOP = "stop"
+_COUNTS = ("windowed", "lost", "truncated", "truncated_targets")
 
 
 class SearchError(RuntimeError):
@@ -38,6 +39,8 @@ class TrialResult:
         checkpoint: Hugging Face directory.
         metrics: of the checkpoint on valid, in percent.
         history: the loss over the steps.
+        counts: training questions in windows, and what was cut off or lost, by the names of
+            `loop.TrainingResult`.
     """
 
     name: str
@@ -45,6 +48,7 @@ class TrialResult:
     checkpoint: Path
     metrics: dict[str, float]
     history: list[dict[str, float]]
+    counts: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -257,4 +261,5 @@ def _reason(out: Path, error: Exception) -> str:
 def _read(out: Path, name: str, drawn: dict[str, Any]) -> TrialResult:
     (out / _STOP).unlink(missing_ok=True)
     result = loop.TrainingResult.read(out / loop.RESULT)
-    return TrialResult(name, drawn, result.checkpoint, result.metrics, result.history)
+    counts = {key: getattr(result, key) for key in _COUNTS}
+    return TrialResult(name, drawn, result.checkpoint, result.metrics, result.history, counts)

@@ -43,8 +43,7 @@ def answers(
 ) -> list[str]:
     """Greedy answers of a model by name or directory, "" where it says `null_text`."""
     loaded, tokenizer = base_model.load(model)
-    texts = generation.generate(loaded, tokenizer, sources, **config.decoding)
-    return generation.to_answers(texts, null_text)
+    return generation.answer(loaded, tokenizer, sources, null_text, **config.answering)[0]
 
 
 def answers_with_confidence(
@@ -52,10 +51,7 @@ def answers_with_confidence(
 ) -> tuple[list[str], list[float]]:
     """As `answers`, and the model's own probability of each of them."""
     loaded, tokenizer = base_model.load(model)
-    texts, confidences = generation.generate_with_confidence(
-        loaded, tokenizer, sources, **config.decoding
-    )
-    return generation.to_answers(texts, null_text), confidences
+    return generation.answer(loaded, tokenizer, sources, null_text, **config.answering)
 
 
 def uncalibrated_answers(
@@ -83,10 +79,11 @@ def uncalibrated_answers(
     if biases:
         ((_, bias),) = biases
         numbers = [number for number, text in enumerate(answered) if (text == "") == (bias > 0)]
-        texts = generation.generate(
-            loaded, tokenizer, [sources[number] for number in numbers], **config.decoding
-        )
-        for number, text in zip(numbers, generation.to_answers(texts, null_text), strict=True):
+        again, _ = generation.answer(
+            loaded, tokenizer, [sources[number] for number in numbers], null_text,
+            **config.answering,
+        )  # fmt: skip
+        for number, text in zip(numbers, again, strict=True):
             result[number] = text
     return result
 
@@ -105,7 +102,7 @@ def select(
     """Copy the best model to `out`, with the bias of its abstention.
 
     Writes beside it `expected.parquet` (`source, answer`): what it answers in full precision to a
-    few rows, for deployments to be compared with.
+    few whole sources, for deployments to be compared with.
 
     Args:
         trials: at least one.
@@ -141,5 +138,7 @@ def _write_expected(
     import pyarrow.parquet as pq
 
     exact = config.model_copy(update={"precision": "fp32"})
-    texts = answers(model, sources, exact, null_text)
-    pq.write_table(pa.table({"source": list(sources), "answer": texts}), model / EXPECTED)
+    loaded, tokenizer = base_model.load(model)
+    texts = generation.generate(loaded, tokenizer, sources, **exact.decoding)
+    said = generation.to_answers(texts, null_text)
+    pq.write_table(pa.table({"source": list(sources), "answer": said}), model / EXPECTED)

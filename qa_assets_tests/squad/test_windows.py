@@ -48,7 +48,9 @@ def test_a_short_context_is_one_source_as_it_was(counter: PieceCounter) -> None:
     context = "  Rollo saw\nthe town.  "
     made = Windows(counter, 64, 16)
     assert made.sources(QUESTION, context) == [source_text(QUESTION, context)]
-    assert made.spans(source_text(QUESTION, context)) == [(0, len(context))]
+    assert made.of_source(source_text(QUESTION, context)) == [
+        (source_text(QUESTION, context), 0, len(context))
+    ]
 
 
 def test_what_is_surely_short_is_not_counted() -> None:
@@ -69,7 +71,7 @@ def test_windows_cover_the_context_and_overlap(counter: PieceCounter) -> None:
     context = _context(700)
     source = source_text(QUESTION, context)
     made = Windows(counter, 128, 32)
-    spans = made.spans(source)
+    spans = [(window.start, window.end) for window in made.of_source(source)]
     assert len(spans) > 5
     assert (spans[0][0], spans[-1][1]) == (0, len(context))
     for start, end in spans:
@@ -86,11 +88,11 @@ def test_windows_cover_the_context_and_overlap(counter: PieceCounter) -> None:
 
 def test_an_answer_no_longer_than_the_overlap_is_whole_in_a_window(counter: PieceCounter) -> None:
     context = _context(300)
-    spans = Windows(counter, 96, 24).spans(source_text(QUESTION, context))
+    made = Windows(counter, 96, 24).of_source(source_text(QUESTION, context))
     words = [word.span() for word in re.finditer(r"\S+", context)]
     for first, last in zip(words, words[12:], strict=False):
         if counter([context[first[0] : last[1]]])[0] <= 24:
-            assert any(start <= first[0] and last[1] <= end for start, end in spans)
+            assert any(one.start <= first[0] and last[1] <= one.end for one in made)
 
 
 @given(
@@ -140,7 +142,7 @@ def test_a_question_that_fills_the_source_leaves_room_for_windows(counter: Piece
 def test_the_context_of_a_source(counter: PieceCounter) -> None:
     assert head_of("question: who? context: he context: she") == "question: who? context: "
     assert head_of("translate this") == "translate this"
-    assert Windows(counter, 16, 4).spans("translate " * 50) == [(0, 0)]
+    assert Windows(counter, 16, 4).of_source("translate " * 50) == [("translate " * 50, 0, 0)]
 
 
 def test_windows_go_to_spark_workers(counter: PieceCounter) -> None:

@@ -32,6 +32,7 @@ def make_rows(path: Path) -> list[Row]:
             source=f"question: {question['question']} context: {paragraph['context']}",
             target=next((answer["text"] for answer in question["answers"]), NULL_TEXT),
             references=[answer["text"] for answer in question["answers"]],
+            answers=question["answers"],
         )
         for article in json.loads(path.read_text())["data"]
         for paragraph in article["paragraphs"]
@@ -47,6 +48,7 @@ def write_rows(rows: list[Row], path: Path) -> Path:
     schema = pa.schema(
         {"id": pa.string(), "source": pa.string(), "target": pa.string()}
         | {"references": pa.list_(pa.string())}
+        | {"answers": pa.list_(pa.struct({"text": pa.string(), "answer_start": pa.int32()}))}
     )
     path.mkdir()
     half = len(rows) // 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.training import base_model, calibration, generation
+from qa_assets.training import base_model, calibration, features, generation
 from qa_assets.training.features import Row
 from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
 
@@ -49,6 +49,24 @@ def test_calibrated_model_abstains_as_predicted(
         precision="fp32",
     )
     assert texts.count(NULL_TEXT) == result.abstained_after > 0
+
+
+def test_a_question_in_windows_abstains_where_all_of_them_do(
+    babbler: Path, rows: list[Row]
+) -> None:
+    model, tokenizer = base_model.load(babbler)
+    token = calibration.null_token(tokenizer, NULL_TEXT)
+    config = CONFIG.model_copy(update={"max_source_tokens": 30, "window_overlap_tokens": 8})
+    sources = [row["source"] for row in rows[:30]]
+    encoded = features.encode_sources(sources, tokenizer, 30, 8)
+    assert sum(map(len, encoded)) > 50
+    margins, _ = calibration.decode_apart(model, tokenizer, sources, config=config, token=token)
+    for bias in (-sorted(margins)[10] + 1e-3, -sorted(margins)[20] + 1e-3):
+        model.generation_config.sequence_bias = [[[token], bias]]
+        options = config.answering | {"max_new_tokens": 1}
+        said, _ = generation.answer(model, tokenizer, sources, NULL_TEXT, **options)
+        assert [not text for text in said] == [margin + bias > 0 for margin in margins]
+        assert 5 < said.count("") < 25
 
 
 def test_gain_that_does_not_hold_elsewhere_is_not_taken(babbler: Path, rows: list[Row]) -> None:

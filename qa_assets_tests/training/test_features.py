@@ -1,11 +1,14 @@
 """Rows, batches and padding."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from qa_assets.squad.prompts import source_text
 from qa_assets.training import base_model, features
 from qa_assets.training.features import Row
+from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
 
 LENGTHS = [number * 37 % 101 + 1 for number in range(205)]
 
@@ -35,17 +38,73 @@ def test_says_where_rows_are_missing(tmp_path: Path) -> None:
         features.read_rows(tmp_path / "columns.parquet")
 
 
-def test_truncation_is_counted_and_keeps_the_end_token(base: Path, rows: list[Row]) -> None:
-    _, tokenizer = base_model.load(base)
-    whole = features.encode(rows, tokenizer, 200, 8)
-    assert whole.truncated == 0
-    limit = sorted(map(len, whole.sources))[len(rows) // 2]
-    cut = features.encode(rows, tokenizer, limit, 8)
-    assert cut.truncated == sum(len(source) > limit for source in whole.sources) > 0
-    assert max(map(len, cut.sources)) == limit
-    for before, after in zip(whole.sources, cut.sources, strict=True):
-        assert after[-1] == tokenizer.eos_token_id
-        assert after[:-1] == before[: len(after) - 1]
+def _encode(
+    rows: Sequence[Row], base: Path, most: int, overlap: int, target: int = 8
+) -> features.Features:
+    changes = {"max_source_tokens": most, "window_overlap_tokens": overlap}
+    config = CONFIG.model_copy(update=changes | {"max_target_tokens": target})
+    return features.encode(rows, base_model.load_tokenizer(base), config, NULL_TEXT)
+
+
+def test_long_contexts_become_windows_and_the_answer_is_in_some(
+    base: Path, rows: list[Row]
+) -> None:
+    tokenizer = base_model.load_tokenizer(base)
+    whole = _encode(rows, base, 200, 20)
+    assert (whole.windowed, whole.lost, whole.truncated) == (0, 0, 0)
+    assert [source[-1] for source in whole.sources] == len(rows) * [tokenizer.eos_token_id]
+    lengths = sorted(map(len, whole.sources))
+    limit = lengths[len(rows) // 2]
+    cut = _encode(rows, base, limit, 20)
+    assert cut.windowed == sum(length > limit for length in lengths) > 0
+    assert len(cut.sources) == len(cut.targets) >= len(rows) + cut.windowed
+    assert max(map(len, cut.sources)) <= limit
+    assert (cut.lost, cut.truncated, cut.truncated_targets) == (0, 0, 0)
+
+
+def test_a_window_learns_the_answer_that_it_holds_where_it_stands(base: Path) -> None:
+    tokenizer = base_model.load_tokenizer(base)
+    context = "Rollo. " + "the town was old . " * 10 + "It was Rollo who led ."
+    row = Row(
+        id="1",
+        source=source_text("Who led?", context),
+        target="Rollo",
+        references=["Rollo"],
+        answers=[{"text": "Rollo", "answer_start": context.rindex("Rollo")}],
+    )
+    nothing = row | Row(id="2", source=row["source"], target=NULL_TEXT, references=[], answers=[])
+    encoded = _encode([row, nothing], base, 40, 10)
+    sources = tokenizer.batch_decode(encoded.sources, skip_special_tokens=True)
+    targets = tokenizer.batch_decode(encoded.targets, skip_special_tokens=True)
+    half = len(sources) // 2
+    assert half > 2
+    assert sources[:half] == sources[half:]
+    assert "Rollo" in sources[0]  # but not that one
+    assert "was Rollo" in sources[half - 1]
+    assert targets[:half] == [
+        "Rollo" if "was Rollo" in source else NULL_TEXT for source in sources[:half]
+    ]
+    assert set(targets[half:]) == {NULL_TEXT}
+
+
+def test_what_is_lost_or_cut_is_counted(base: Path) -> None:
+    context = "the town was old . " * 30
+    row = Row(
+        id="1",
+        source=source_text("Which?", context),
+        target=context[:200],
+        references=[context[:200]],
+        answers=[{"text": context[:200], "answer_start": 0}],
+    )
+    encoded = _encode([row], base, 40, 10)
+    assert (encoded.windowed, encoded.lost, encoded.truncated_targets) == (1, 1, 0)
+    encoded = _encode([row], base, 512, 10)
+    assert (encoded.windowed, encoded.lost, encoded.truncated_targets) == (0, 0, 1)
+    assert len(encoded.targets[0]) == 8
+    asked = row | Row(**row | {"source": source_text("Which old town? " * 30, context)})
+    encoded = _encode([asked], base, 40, 10)
+    assert encoded.truncated == len(encoded.sources) > 10
+    assert {len(source) for source in encoded.sources} == {40}
 
 
 def test_batches_hold_every_row_once() -> None:
@@ -84,7 +143,7 @@ def test_parts_hold_no_more_than_a_row_or_the_limit() -> None:
 
 
 def test_collate_pads_on_the_right() -> None:
-    encoded = features.Features([[5, 6, 1], [7, 1]], [[8, 1], [9, 9, 1]], 0)
+    encoded = features.Features([[5, 6, 1], [7, 1]], [[8, 1], [9, 9, 1]])
     batch = {name: t.tolist() for name, t in features.collate(encoded, [0, 1], 0).items()}
     assert batch == {
         "input_ids": [[5, 6, 1], [7, 1, 0]],

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from qa_assets.squad.windows import PieceCounter, Windows, best
 from qa_assets.training import base_model, generation
 from qa_assets.training.features import Row
 
@@ -81,6 +82,28 @@ def test_confidence_is_the_probability_of_the_answer(babbler: Path, rows: list[R
             steps = logits.log_softmax(-1)[torch.arange(len(said) - 1), said[1:]]
             assert confidence == pytest.approx(float(steps.sum().exp()), rel=1e-3)
     assert generation.generate_with_confidence(model, tokenizer, [], **arguments) == ([], [])
+
+
+def test_the_best_window_answers(babbler: Path, rows: list[Row]) -> None:
+    """Against windows that are asked one by one, with a limit that parts most sources."""
+    model, tokenizer = base_model.load(babbler)
+    sources = [row["source"] for row in rows[:30]]
+    lengths: dict[str, Any] = {"max_source_tokens": 30, "window_overlap_tokens": 8}
+    arguments: dict[str, Any] = {"max_new_tokens": 6, "batch_size": 5, "precision": "fp32"}
+    windows = Windows(PieceCounter(babbler / "spiece.model"), *lengths.values())
+    parted = 0
+    said = generation.answer(model, tokenizer, sources, "Rollo", **lengths, **arguments)
+    for source, answer, confidence in zip(sources, *said, strict=True):
+        parts = [window.source for window in windows.of_source(source)]
+        texts, confidences = generation.generate_with_confidence(
+            model, tokenizer, parts, **arguments
+        )
+        chosen = best(generation.to_answers(texts, "Rollo"), confidences)
+        assert answer == texts[chosen]
+        assert confidence == pytest.approx(confidences[chosen], rel=1e-3)
+        parted += len(parts) > 1
+    assert parted > 10
+    assert generation.answer(model, tokenizer, [], "Rollo", **lengths, **arguments) == ([], [])
 
 
 def test_abstentions_become_empty_answers() -> None:

@@ -21,7 +21,7 @@ from qa_assets.training.config import TrainingConfig
     group_name="model",
     kinds={"huggingface", "pytorch"},
     owners=["team:ml"],
-    code_version="2",
+    code_version="3",
     pool="training",
 )
 def best_model(
@@ -102,7 +102,7 @@ def base_of(checkpoints: Artifact) -> str | Path:
     group_name="model",
     kinds={"huggingface", "markdown"},
     owners=["team:ml"],
-    code_version="2",
+    code_version="3",
     pool="training",
 )
 def test_report(

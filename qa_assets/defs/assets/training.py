@@ -28,7 +28,7 @@ class TrainingOverrides(dg.Config):
     group_name="model",
     kinds={"ray", "pytorch", "huggingface"},
     owners=["team:ml"],
-    code_version="1",
+    code_version="2",
     pool="training",
 )
 def checkpoints(
@@ -92,5 +92,9 @@ def checkpoints(
         ),
         trial_count=len(trials),
         mlflow=settings.tracking_uri,
+        questions_in_windows=best.counts["windowed"],
+        answers_in_no_window=best.counts["lost"],
+        truncated_sources=best.counts["truncated"],
+        truncated_answers=best.counts["truncated_targets"],
         **{f"best_valid_{key}": value for key, value in best.metrics.items()},
     )
