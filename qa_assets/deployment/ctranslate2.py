@@ -4,6 +4,7 @@ CTranslate2 (https://opennmt.net/CTranslate2) is what runs T5 fastest on CPUs, a
 is. Knows nothing of Spark.
 """
 
+import json
 import logging
 import math
 import shutil
@@ -28,6 +29,7 @@ NEVER = -1e9
 """A bias that excludes a token: finite, for quantisers that measure ranges."""
 _MODEL = "model.bin"
 _SENTENCE_PIECE = "spiece.model"
+_CONFIG = "config.json"
 _END = "</s>"
 _NOT_TEXT = {"<pad>", _END, "<unk>"}  # what transformers leaves out of a text
 _MOST_BATCH_TOKENS = 2048
@@ -76,22 +78,25 @@ def convert(
             for token, value in token_bias.items():
                 bias[token] = value
             spec.decoder.projection.bias = bias
+            # without it 1e-5, which is not T5's
+            spec.config.layer_norm_epsilon = config["layer_norm_epsilon"]
             return spec
 
         def load_tokenizer(self, _: object, name: str, **__: object) -> Any:
             return load_tokenizer(name)  # a fast one cannot be made of every spiece.model
 
-    spiece = model_dir / _SENTENCE_PIECE
-    if not spiece.is_file():
-        raise CTranslate2Error(f"{model_dir} has no {_SENTENCE_PIECE}: give the directory of a T5")
-    pieces = SentencePieceProcessor(model_file=str(spiece)).get_piece_size()
+    for name in (_SENTENCE_PIECE, _CONFIG):
+        if not (model_dir / name).is_file():
+            raise CTranslate2Error(f"{model_dir} has no {name}: give the directory of a T5 model")
+    config = json.loads((model_dir / _CONFIG).read_text(encoding="utf-8"))
+    pieces = SentencePieceProcessor(model_file=str(model_dir / _SENTENCE_PIECE)).get_piece_size()
     started = time.monotonic()
     with atomic_directory(out) as draft:
         try:
             Converter(str(model_dir)).convert(str(draft), quantization=quantization, force=True)
-        except (ValueError, OSError, RuntimeError, NotImplementedError) as error:
+        except Exception as error:
             raise CTranslate2Error(f"{model_dir} cannot be converted: {error}") from error
-        shutil.copy(spiece, draft)
+        shutil.copy(model_dir / _SENTENCE_PIECE, draft)
     logger.info(
         "converted %s to CTranslate2, %s, in %.1f s",
         model_dir, quantization, time.monotonic() - started,
@@ -145,6 +150,7 @@ def answer(
         length_penalty=0,  # else scores are means of the tokens'
         max_input_length=0,  # nothing is cut off
         max_decoding_length=max_new_tokens,
+        min_decoding_length=0,  # else no answer is empty
         return_scores=True,
     )
     for number, result in zip(asked, results, strict=True):

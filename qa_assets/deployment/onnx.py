@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.deployment import decoder_graph, quantization
+from qa_assets.deployment import quantization, serving_graph
 from qa_assets.deployment.atomic import atomic_directory
 from qa_assets.deployment.ctranslate2 import NEVER
 
@@ -48,7 +48,7 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True)
 class Graphs:
-    """A model as ONNX graphs, the decoder in the two halves of `decoder_graph`."""
+    """A model as ONNX graphs, the decoder in the two halves of `serving_graph`."""
 
     encoder: "ModelProto"
     cross: "ModelProto"
@@ -117,7 +117,7 @@ def graphs_of(model: "PreTrainedModel", model_dir: Path, bias: dict[int, float])
             no_post_process=True,
         )
         encoder = onnx.load(Path(scratch) / ENCODER)
-        cross, step = decoder_graph.halves(onnx.load(Path(scratch) / "decoder_model.onnx"), biases)
+        cross, step = serving_graph.halves(onnx.load(Path(scratch) / "decoder_model.onnx"), biases)
     logger.info("exported %s to ONNX in %.1f s", model_dir, time.monotonic() - started)
     return Graphs(encoder, cross, step)
 
@@ -146,8 +146,8 @@ def save(graphs: Graphs, model_dir: Path, out: Path) -> None:
     import onnx
 
     with atomic_directory(out) as draft:
-        onnx.save(graphs.encoder, draft / ENCODER)
-        onnx.save(decoder_graph.join(graphs.cross, graphs.step), draft / DECODER)
+        onnx.save(serving_graph.pass_on(), draft / ENCODER)
+        onnx.save(serving_graph.join(graphs.encoder, graphs.cross, graphs.step), draft / DECODER)
         (draft / SENTENCE_PIECE).parent.mkdir()
         shutil.copy(model_dir / "spiece.model", draft / SENTENCE_PIECE)
         shutil.copy(model_dir / CONFIG, draft / CONFIG)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from qa_assets.deployment import decoder_graph
+from qa_assets.deployment import serving_graph
 from qa_assets.deployment.onnx import DECODER, ENCODER, SENTENCE_PIECE
 
 logger = logging.getLogger(__name__)
@@ -49,19 +49,19 @@ class OnnxModel:
         (hidden,) = self.encoder.run(None, {"input_ids": ids, "attention_mask": mask})
         nothing = np.zeros((1, 1, 1, 1), dtype=np.float32)
         feeds: dict[str, Any] = {
-            decoder_graph.MASK: mask,
-            decoder_graph.HIDDEN: hidden,
-            decoder_graph.USE_CACHE: np.array([False]),
+            serving_graph.MASK: mask,
+            serving_graph.HIDDEN: hidden,
+            serving_graph.USE_CACHE: np.array([False]),
         }
         feeds |= dict.fromkeys([self._ids, *self._unused, *self._of_encoder], nothing)
         said: list[int] = []
         for _ in range(max_new_tokens):
-            feeds[decoder_graph.IDS] = np.array([[said[-1] if said else _PAD]], dtype=np.int64)
+            feeds[serving_graph.IDS] = np.array([[said[-1] if said else _PAD]], dtype=np.int64)
             wanted = [self._ids] if said else [self._ids, *self._of_encoder]
             outputs = [name.replace("past_key_values", "present") for name in wanted]
-            logits, *kept = self.decoder.run([decoder_graph.LOGITS, *outputs], feeds)
+            logits, *kept = self.decoder.run([serving_graph.LOGITS, *outputs], feeds)
             feeds |= dict(zip(wanted, kept, strict=True))
-            feeds[decoder_graph.USE_CACHE] = np.array([True])
+            feeds[serving_graph.USE_CACHE] = np.array([True])
             said.append(int(logits[0, -1].argmax()))
             if said[-1] == _END:
                 break

@@ -1,5 +1,6 @@
 """The converted model answers as transformers does, and knows how sure it is."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,18 +29,19 @@ def test_confidences_equal_transformers(
         )
         texts, confidences = answer(load(tmp_path / "out"), SOURCES, max_new_tokens=longest)
         assert texts == expected[0]
-        assert confidences == pytest.approx(expected[1], abs=2e-3)
+        assert confidences == pytest.approx(expected[1], abs=1e-5)
     _, confidences = answer(load(ctranslate2_dir), BLANK, max_new_tokens=MAX_NEW_TOKENS)
     assert confidences == [0.0] * len(BLANK)
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_model_is_refused(candidate_model: Path, tmp_path: Path) -> None:
     with pytest.raises(CTranslate2Error, match=r"has no spiece\.model"):
         convert(tmp_path, tmp_path / "out", token_bias={}, quantization="int8")
     with pytest.raises(CTranslate2Error, match=r"has no model\.bin"):
         load(tmp_path)
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "spiece.model").write_bytes(b"")
-    with pytest.raises(CTranslate2Error):
-        convert(tmp_path / "broken", tmp_path / "out", token_bias={}, quantization="int8")
+    broken = tmp_path / "broken"
+    shutil.copytree(candidate_model, broken)
+    (broken / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(CTranslate2Error, match="cannot be converted"):
+        convert(broken, tmp_path / "out", token_bias={}, quantization="int8")
     assert [item.name for item in tmp_path.iterdir()] == ["broken"]

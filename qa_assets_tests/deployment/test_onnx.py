@@ -40,7 +40,7 @@ def test_export_holds_what_is_needed(onnx_dir: Path) -> None:
 
 
 def test_decoder_returns_little(onnx_dir: Path) -> None:
-    """What Spark NLP never frees: see `decoder_graph`."""
+    """What Spark NLP never frees: see `serving_graph`."""
     model = OnnxModel(onnx_dir)
     heads = {
         given.name: given.shape[1]

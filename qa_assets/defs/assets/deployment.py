@@ -130,7 +130,7 @@ def _task(
     from qa_assets.training import base_model
 
     serving = settings.serving
-    calibrating = rows[:: max(1, len(rows) // serving.calibration_questions)]
+    calibrating = rows[:: max(5, len(rows) // serving.calibration_questions)]
     calibrating = calibrating[: serving.calibration_questions]
     chosen = {id(row) for row in calibrating}
     others = [row for row in rows if id(row) not in chosen]

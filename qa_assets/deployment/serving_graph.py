@@ -1,26 +1,29 @@
-"""The decoder as Spark NLP runs it, made of the one that optimum exports.
+"""A model as Spark NLP runs it best, made of the graphs that optimum exports.
 
 Spark NLP 5.5.3 never frees what the steps between the first and the last of a decoding return, nor
-the zeros that it makes up for the first step's cache, as many as the encoder has positions times
-what the graph declares as heads (`ai.t5.OnnxT5EncoderDecoder` closes neither). With the decoder of
-optimum that is 1 to 3 MB a question. This one has the same inputs and outputs by name, but
+the zeros that it makes up for the first step's cache: as many as the source has tokens, times what
+the graph declares as heads, times 64 (`ai.t5.OnnxT5EncoderDecoder` closes neither). With the graphs
+of optimum that is 1 to 3 MB a question. It also takes the encoder's output and every step's logits
+apart, number by number, which costs more than int8 saves. These graphs have the same inputs and
+outputs by name, but
 
-- its cache of the decoder is the ids so far: the few positions of an answer are computed again,
+- the encoder hands on the ids of the source, and is part of the decoder's first step;
+- the cache of the decoder is the ids so far: the few positions of an answer are computed again,
   which costs next to nothing, as a step's time is that of reading the weights once;
-- it declares one head;
-- its logits are those of the last position alone, and end at the largest, which also spares
-  Spark NLP from boxing 32,128 numbers a step.
+- one head is declared;
+- the logits are those of the last position alone, and end at the largest.
 
-The keys and values of the encoder are computed once, as usual.
+The keys and values of the encoder's output are computed once, as usual.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 IDS = "input_ids"
 MASK = "encoder_attention_mask"
@@ -43,7 +46,8 @@ def halves(decoder: "ModelProto", bias: "NDArray[np.float32]") -> "tuple[ModelPr
     """
     from onnx import helper, numpy_helper, utils
 
-    presents = encoder_presents(decoder)
+    presents = [one.name for one in decoder.graph.output if ".encoder." in one.name]
+    _read_presents(decoder.graph, presents)
     extractor = utils.Extractor(decoder)
     given = [IDS, MASK, HIDDEN]  # of some, no more than the shape is read
     cross = extractor.extract_model(given, presents)
@@ -80,10 +84,36 @@ def halves(decoder: "ModelProto", bias: "NDArray[np.float32]") -> "tuple[ModelPr
     return cross, step
 
 
-def join(cross: "ModelProto", step: "ModelProto") -> "ModelProto":
-    """The decoder that Spark NLP runs, of what `halves` returned, quantised or not."""
+def pass_on() -> "ModelProto":
+    """What stands for the encoder: ids of shape [batch, tokens] as floats [batch, tokens, 1]."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    shape = ["batch_size", "encoder_sequence_length"]
+    return helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("Unsqueeze", [IDS, "axis"], ["ids"]),
+                helper.make_node("Cast", ["ids"], ["last_hidden_state"], to=TensorProto.FLOAT),
+            ],
+            "ids",
+            [
+                helper.make_tensor_value_info(name, TensorProto.INT64, shape)
+                for name in (IDS, "attention_mask")
+            ],
+            [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, [*shape, 1])],
+            [numpy_helper.from_array(_integers(2), "axis")],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=8,
+    )
+
+
+def join(encoder: "ModelProto", cross: "ModelProto", step: "ModelProto") -> "ModelProto":
+    """The rest: of an encoder and what `halves` returned, quantised or not."""
     import onnx
     from onnx import TensorProto, helper
+
+    weights, names = _weights([encoder.graph, cross.graph, step.graph])
 
     presents = [output.name for output in cross.graph.output]
     pasts = [name.replace("present", "past_key_values") for name in presents]
@@ -97,7 +127,9 @@ def join(cross: "ModelProto", step: "ModelProto") -> "ModelProto":
             helper.make_node("Squeeze", ["past_ids", "ids_axes"], ["past_ids_of_rows"]),
             helper.make_node("Concat", ["past_ids_of_rows", IDS], [_ALL_IDS], axis=1),
             *_inlined(
-                step.graph, "later", dict(zip(presents, pasts, strict=True)) | {IDS: _ALL_IDS}
+                step.graph,
+                "later",
+                names[2] | dict(zip(presents, pasts, strict=True)) | {IDS: _ALL_IDS},
             ),
             *(helper.make_node("Identity", ["nothing"], [name]) for name in presents),
         ],
@@ -107,8 +139,16 @@ def join(cross: "ModelProto", step: "ModelProto") -> "ModelProto":
         "first",
         [
             helper.make_node("Identity", [IDS], [_ALL_IDS]),
-            *_inlined(cross.graph, "cross", {}),
-            *_inlined(step.graph, "first", {IDS: _ALL_IDS}),
+            helper.make_node("Cast", [HIDDEN], ["source_ids_in_shape"], to=TensorProto.INT64),
+            helper.make_node("Squeeze", ["source_ids_in_shape", "source_axis"], ["source_ids"]),
+            *_inlined(
+                encoder.graph,
+                "encoder",
+                names[0]
+                | {IDS: "source_ids", "attention_mask": MASK, "last_hidden_state": "hidden"},
+            ),
+            *_inlined(cross.graph, "cross", names[1] | {HIDDEN: "hidden"}),
+            *_inlined(step.graph, "first", names[2] | {IDS: _ALL_IDS, HIDDEN: "hidden"}),
         ],
         [_ALL_IDS, *outputs],
     )
@@ -123,7 +163,10 @@ def join(cross: "ModelProto", step: "ModelProto") -> "ModelProto":
         ],
         "decoder",
         [
-            *cross.graph.input,
+            *(value for value in cross.graph.input if value.name != HIDDEN),
+            helper.make_tensor_value_info(
+                HIDDEN, TensorProto.FLOAT, ["batch_size", "encoder_sequence_length", 1]
+            ),
             helper.make_tensor_value_info(USE_CACHE, TensorProto.BOOL, [1]),
             *(_cache(_past(name), 1) for name in decoders),
             *(_cache(name, "heads") for name in pasts),
@@ -134,7 +177,8 @@ def join(cross: "ModelProto", step: "ModelProto") -> "ModelProto":
             *(_cache(name, "heads") for name in presents),
         ],
         [
-            *_different(cross.graph, step.graph),
+            *weights,
+            onnx.numpy_helper.from_array(_integers(2), "source_axis"),
             onnx.numpy_helper.from_array(_integers(1, 3), "ids_axes"),
             helper.make_tensor("nothing", TensorProto.FLOAT, [1, 1, 1, 1], [0.0]),
         ],
@@ -144,9 +188,20 @@ def join(cross: "ModelProto", step: "ModelProto") -> "ModelProto":
     return model
 
 
-def encoder_presents(decoder: "ModelProto") -> list[str]:
-    """The names of the keys and values of the encoder, layer by layer."""
-    return [one.name for one in decoder.graph.output if ".encoder." in one.name]
+def _read_presents(graph: "GraphProto", presents: Sequence[str]) -> None:
+    """Let what transposes the same as a present transpose the present, so that it can be cut off.
+
+    The exporter makes of the keys, transposed twice, two transpositions of the same.
+    """
+    from onnx import helper
+
+    for made in [node for node in graph.node if node.output[0] in presents]:
+        for node in graph.node:
+            if node is not made and node.op_type == "Transpose" and node.input[0] == made.input[0]:
+                order = list(made.attribute[0].ints)
+                turned = [order.index(axis) for axis in node.attribute[0].ints]
+                node.input[0] = made.output[0]
+                node.attribute[0].CopyFrom(helper.make_attribute("perm", turned))
 
 
 def _past(present: str) -> str:
@@ -189,8 +244,22 @@ def _inlined(graph: "GraphProto", prefix: str, names: dict[str, str]) -> "list[N
     return result
 
 
-def _different(*graphs: "GraphProto") -> list[object]:
-    return list({one.name: one for graph in graphs for one in graph.initializer}.values())
+def _weights(graphs: "Sequence[GraphProto]") -> "tuple[list[TensorProto], list[dict[str, str]]]":
+    """The initialisers of graphs, equal ones once, and their new names by old, graph by graph."""
+    from onnx import TensorProto
+
+    found: dict[bytes, TensorProto] = {}
+    names: list[dict[str, str]] = []
+    for graph in graphs:
+        names.append({})
+        for one in graph.initializer:
+            copy = TensorProto()
+            copy.CopyFrom(one)
+            copy.name = ""
+            content = hashlib.sha256(copy.SerializeToString(deterministic=True)).digest()
+            copy.name = f"weights_{len(found)}"
+            names[-1][one.name] = found.setdefault(content, copy).name
+    return list(found.values()), names
 
 
 def _integers(*values: int) -> "NDArray[np.int64]":
