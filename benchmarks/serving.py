@@ -89,7 +89,10 @@ def prepare(model: Path, train: Path, models: Path, seen: Path | None, count: in
         (models / name).mkdir()
         chosen, measured = make(models / name)
         for one in measured:
-            print(json.dumps({"engine": name, "chosen": one.recipe == chosen} | asdict(one)))
+            print(
+                json.dumps({"engine": name, "chosen": one.recipe == chosen} | asdict(one)),
+                flush=True,
+            )
     for form in ("fp32", "int8"):
         command = [sys.executable, __file__, "import", str(models / "onnx" / form)]
         subprocess.run([*command, str(models / "spark_nlp" / form)], check=True)

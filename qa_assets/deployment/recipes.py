@@ -5,6 +5,7 @@ rows of text to text, and no question.
 """
 
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -137,7 +138,7 @@ def convert_best(
     bias = onnx.token_bias(model_dir)
 
     def answer(path: Path, sources: Sequence[str]) -> list[str]:
-        model = ctranslate2.load(path)
+        model = ctranslate2.load(path, len(os.sched_getaffinity(0)))
         return ctranslate2.answer(model, sources, max_new_tokens=task.max_new_tokens)[0]
 
     compared = _Comparison(task, answer)
