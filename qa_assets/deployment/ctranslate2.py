@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -103,9 +103,9 @@ def convert(
     )  # fmt: skip
 
 
-@cache
+@lru_cache(maxsize=1)
 def load(directory: Path, workers: int = 1) -> Loaded:
-    """Load a converted model, once a process.
+    """Load a converted model, or take the one that was loaded last.
 
     Args:
         directory: what `convert` wrote.

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,12 @@ class OnnxModel:
         return said
 
 
+@lru_cache(maxsize=1)
+def load(directory: Path) -> OnnxModel:
+    """Load a model, or take the one that was loaded last."""
+    return OnnxModel(directory)
+
+
 def answer(
     directory: Path, sources: Sequence[str], *, max_new_tokens: int, threads: int | None = None
 ) -> list[str]:
@@ -85,7 +92,7 @@ def answer(
     Returns:
         One answer a source, in order.
     """
-    model = OnnxModel(directory)
+    model = load(directory)
     answers: list[str] = []
     reported = time.monotonic()
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:

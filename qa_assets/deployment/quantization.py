@@ -1,5 +1,6 @@
 """Eight-bit ONNX graphs of an exported model: dynamic quantisation, some projections left alone."""
 
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,12 +29,16 @@ def quantize(model: "ModelProto", keep: Iterable[str], scratch: Path) -> "ModelP
         if node.op_type == "MatMul" and any(re.search(pattern, node.name) for pattern in keep)
     ]
     out = scratch / "quantized.onnx"
-    quantize_dynamic(
-        model,
-        out,
-        op_types_to_quantize=["MatMul"],
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        nodes_to_exclude=kept,
-    )
+    logging.disable(logging.WARNING)  # a hint to simplify graphs first, of no use to these
+    try:
+        quantize_dynamic(
+            model,
+            out,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=kept,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
     return onnx.load(out)
