@@ -16,6 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from qa_assets.deployment.provenance import Engine
 from qa_assets.training.config import TrainingConfig
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -139,10 +140,29 @@ class StreamSettings(_Group):
     )
 
 
+class ServingSettings(_Group):
+    """What answers, and how its eight-bit form is chosen."""
+
+    engine: Engine = Field("spark_nlp", description="What runs the model that answers.")
+    alphas: tuple[float, ...] = Field(
+        (0.5, 0.7), description="Strengths of smoothing that are tried before quantising."
+    )
+    recipe_questions: int = Field(
+        2000, ge=50, description="Valid questions that eight-bit recipes are compared on."
+    )
+    calibration_questions: int = Field(
+        128, ge=1, description="Other valid questions, to see how large activations get."
+    )
+    parity_questions: int = Field(
+        500, ge=1, description="Questions at least that must be answered as by transformers."
+    )
+
+
 _PROFILES: dict[str, dict[str, Any]] = {
     "quickstart": {
         "data": {"source": "generated", "valid_questions": 300},
         "model": {"base": "tiny"},
+        "serving": {"alphas": (0.5,), "recipe_questions": 200, "calibration_questions": 32},
         # some hundred questions tell no less apart, and each training ends where its time does
         "gate": {"margin": 10, "slice_drop": 30},
         "training": {
@@ -177,6 +197,7 @@ class Settings(BaseSettings):
     ray: RaySettings = RaySettings()
     kafka: KafkaSettings = KafkaSettings()
     stream: StreamSettings = StreamSettings()
+    serving: ServingSettings = ServingSettings()
     keep_versions: int = Field(
         5, ge=2, description="Versions of an asset that the job `clean_up` leaves."
     )

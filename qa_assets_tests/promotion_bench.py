@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from qa_assets.artifacts import Artifact, ArtifactStore
 from qa_assets.promotion.registry import Registry
 from qa_assets.settings import Settings, load_settings
+from qa_assets.squad.prompts import source_text
 
 
 def report(
@@ -72,6 +76,25 @@ class Bench:
                 "data": {"base": "google/flan-t5-small", "train_split_questions": 4000},
                 "valid": {"f1": 61.0},
             }
+        return draft.done()
+
+    def valid(self) -> Artifact:
+        """A `valid_split` of some rows, half of them without an answer."""
+        facts = {"Rollo": "led the Norse", "Ada": "wrote a program", "The Danube": "flows east"}
+        rows = [
+            {
+                "title": who,
+                "question": question,
+                "context": f"{who} {done}.",
+                "source": source_text(question, f"{who} {done}."),
+                "references": references,
+            }
+            for who, done in facts.items()
+            for question, references in ((f"Who {done}?", [who]), (f"Where is {who}?", []))
+        ]
+        with self.store.write("valid_split") as draft:
+            (draft.path / "rows").mkdir()
+            pq.write_table(pa.Table.from_pylist(rows), draft.path / "rows" / "part.parquet")
         return draft.done()
 
     def reported(self, figures: Mapping[str, Any] | str) -> Artifact:

@@ -4,7 +4,9 @@ import dagster as dg
 
 rollback = dg.define_asset_job(
     "rollback",
-    selection=dg.AssetSelection.assets("champion", "onnx_model", "spark_nlp_model"),
+    selection=dg.AssetSelection.assets(
+        "champion", "onnx_model", "ctranslate2_model", "spark_nlp_model"
+    ),
     config={"ops": {"champion": {"config": {"rollback": True}}}},
     description="Puts the champion before this one back, and makes anew what serves of it.",
 )

@@ -1,4 +1,4 @@
-"""Exports a fine-tuned T5 to ONNX as Spark NLP wants it, and answers by ONNX Runtime.
+"""Exports a fine-tuned T5 to ONNX as Spark NLP wants it.
 
 What the model's generation config adds to the logits (`sequence_bias`, our calibrated abstention)
 becomes part of the graph, so that plain greedy decoding in any runtime equals transformers'
@@ -8,18 +8,21 @@ becomes part of the graph, so that plain greedy decoding in any runtime equals t
 import contextlib
 import logging
 import shutil
+import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qa_assets.deployment import quantization, serving_graph
 from qa_assets.deployment.atomic import atomic_directory
-from qa_assets.training.base_model import load_tokenizer
+from qa_assets.deployment.ctranslate2 import NEVER
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PretrainedConfig
+    from onnx import ModelProto
+    from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,6 @@ _SPARK_NLP_CONFIG = {
     "eos_token_id": 1,
     "decoder_start_token_id": 0,
 }
-_NEVER = -1e9  # finite, for quantisers that measure ranges
 
 
 class ExportError(ValueError):
@@ -45,104 +47,118 @@ class ExportError(ValueError):
 
 
 @dataclass(frozen=True)
-class OnnxExport:
-    """What was exported: the directory, its pieces, biases by token id, size."""
+class Graphs:
+    """A model as ONNX graphs, the decoder in the two halves of `serving_graph`."""
 
-    directory: Path
-    pieces: int
-    token_bias: dict[int, float]
-    size_bytes: int
+    encoder: "ModelProto"
+    cross: "ModelProto"
+    step: "ModelProto"
 
 
-def export(model_dir: Path, out: Path) -> OnnxExport:
+def export(model_dir: Path, out: Path) -> None:
     """Export a Hugging Face directory to ONNX, float32.
 
-    `out` gets encoder_model.onnx, decoder_model_merged.onnx, assets/spiece.model and what
-    optimum's `ORTModelForSeq2SeqLM` and `AutoTokenizer` need. The decoder's `logits`, of shape
-    (batch, length, vocabulary), have the token biases of the generation config added, and as good
-    as exclude ids that are no piece of the SentencePiece model: padding, and T5's sentinels, on
-    the first of which Spark NLP fails.
-
     Args:
-        model_dir: a T5ForConditionalGeneration with its tokenizer and spiece.model.
-        out: a directory that does not exist, or is empty; written beside and renamed.
+        model_dir: a T5ForConditionalGeneration with spiece.model.
+        out: a directory that does not exist, or is empty; see `save`.
 
     Raises:
         ExportError: Spark NLP could not run this model, or a file of it is missing.
         FileExistsError: `out` exists.
     """
-    from sentencepiece import SentencePieceProcessor
+    from transformers import AutoModelForSeq2SeqLM
+
+    bias = token_bias(model_dir)
+    model = AutoModelForSeq2SeqLM.from_pretrained(model_dir, dtype="float32", local_files_only=True)
+    save(graphs_of(model.eval(), model_dir, bias), model_dir, out)
+
+
+def token_bias(model_dir: Path) -> dict[int, float]:
+    """What a model adds to the logits of tokens, by id.
+
+    Raises:
+        ExportError: Spark NLP could not run this model, or a file of it is missing.
+    """
     from transformers import GenerationConfig
 
     config = _read_config(model_dir)
-    pieces = SentencePieceProcessor(model_file=str(model_dir / "spiece.model")).get_piece_size()
     generation = GenerationConfig.from_pretrained(model_dir, local_files_only=True)
-    token_bias = _token_bias(generation, min(pieces, config.vocab_size))
-    with atomic_directory(out) as draft, _quiet():
-        started = time.monotonic()
-        _export_graphs(model_dir, draft)
-        _bias_logits(draft / DECODER, pieces, token_bias)
-        generation.sequence_bias = None  # it is in the graph from here on
-        generation.save_pretrained(draft)
-        (draft / "tokenizer.json").unlink(missing_ok=True)  # optimum's copy of the fast one
-        load_tokenizer(model_dir).save_pretrained(draft)
-        (draft / SENTENCE_PIECE).parent.mkdir()
-        shutil.copy(draft / "spiece.model", draft / SENTENCE_PIECE)
-        size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
-    logger.info(
-        "exported %s to ONNX: %.1f MB in %.1f s", model_dir, size / 1e6, time.monotonic() - started
-    )
-    return OnnxExport(out, pieces, token_bias, size)
+    return _token_bias(generation, min(_pieces(model_dir), config.vocab_size))
 
 
-def answer(
-    onnx_dir: Path,
-    sources: Sequence[str],
-    *,
-    max_new_tokens: int,
-    batch_size: int = 8,
-) -> list[str]:
-    """Answer by ONNX Runtime on the CPU, greedily.
+def graphs_of(model: "PreTrainedModel", model_dir: Path, bias: dict[int, float]) -> Graphs:
+    """Export a model in memory.
+
+    The logits have the biases added, and as good as exclude ids that are no piece of the
+    SentencePiece model: padding, and T5's sentinels, on the first of which Spark NLP fails.
 
     Args:
-        onnx_dir: what `export` wrote.
-        sources: model inputs; a blank one gets an empty answer.
-        max_new_tokens: longest answer, in tokens.
-        batch_size: sources decoded at once, padded to the longest.
-
-    Returns:
-        One answer a source, in order.
+        model: a T5 in full precision: that of the directory, or one that was smoothed.
+        model_dir: has spiece.model.
+        bias: from `token_bias`.
     """
-    from optimum.onnxruntime import ORTModelForSeq2SeqLM
+    import numpy as np
+    import onnx
+    from optimum.exporters.onnx import onnx_export_from_model
 
-    model = ORTModelForSeq2SeqLM.from_pretrained(onnx_dir, local_files_only=True)
-    # optimum takes it for d_model / heads, which it is not in Flan-T5-small
-    model.decoder.embed_size_per_head = model.config.d_kv
-    tokenizer = load_tokenizer(onnx_dir)
-    answers = [""] * len(sources)
-    todo = [index for index, source in enumerate(sources) if source.strip()]
-    todo.sort(key=lambda index: len(sources[index]))  # less padding
-    reported = time.monotonic()
-    for start in range(0, len(todo), batch_size):
-        batch = todo[start : start + batch_size]
-        inputs = tokenizer(
-            [sources[index] for index in batch],
-            padding=True,
-            return_tensors="pt",
-            verbose=False,  # no hint that a source is long
+    started = time.monotonic()
+    biases = np.zeros(model.config.vocab_size, dtype=np.float32)
+    biases[_pieces(model_dir) :] = NEVER
+    for token, value in bias.items():
+        biases[token] = value
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
+        # optimum's validation compares logits of random inputs to a fixed tolerance; our tests and
+        # the parity check compare answers instead. Its post-processing merges what is not used here
+        onnx_export_from_model(
+            model,
+            Path(scratch),
+            task="text2text-generation-with-past",
+            do_validation=False,
+            no_post_process=True,
         )
-        tokens = model.generate(
-            **inputs, max_new_tokens=max_new_tokens, num_beams=1, do_sample=False
-        )
-        texts = tokenizer.batch_decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        for index, text in zip(batch, texts, strict=True):
-            answers[index] = text.strip()
-        if time.monotonic() - reported > 2:
-            reported = time.monotonic()
-            logger.info("answered %d of %d by ONNX Runtime", start + len(batch), len(todo))
-    return answers
+        encoder = onnx.load(Path(scratch) / ENCODER)
+        cross, step = serving_graph.halves(onnx.load(Path(scratch) / "decoder_model.onnx"), biases)
+    logger.info("exported %s to ONNX in %.1f s", model_dir, time.monotonic() - started)
+    return Graphs(encoder, cross, step)
+
+
+def quantize(graphs: Graphs, keep: tuple[str, ...]) -> Graphs:
+    """The graphs in int8, but for the products whose names match one of `keep`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        done = {
+            name: quantization.quantize(graph, keep, Path(scratch))
+            for name, graph in vars(graphs).items()
+        }
+    return replace(graphs, **done)
+
+
+def save(graphs: Graphs, model_dir: Path, out: Path) -> None:
+    """Write encoder_model.onnx, decoder_model_merged.onnx, assets/spiece.model and config.json.
+
+    Args:
+        graphs: from `graphs_of` or `quantize`.
+        model_dir: of the Hugging Face model.
+        out: a directory that does not exist, or is empty; written beside and renamed.
+
+    Raises:
+        FileExistsError: `out` exists.
+    """
+    import onnx
+
+    with atomic_directory(out) as draft:
+        onnx.save(serving_graph.pass_on(), draft / ENCODER)
+        onnx.save(serving_graph.join(graphs.encoder, graphs.cross, graphs.step), draft / DECODER)
+        (draft / SENTENCE_PIECE).parent.mkdir()
+        shutil.copy(model_dir / "spiece.model", draft / SENTENCE_PIECE)
+        shutil.copy(model_dir / CONFIG, draft / CONFIG)
+
+
+def _pieces(model_dir: Path) -> int:
+    from sentencepiece import SentencePieceProcessor
+
+    processor = SentencePieceProcessor(model_file=str(model_dir / "spiece.model"))
+    number: int = processor.get_piece_size()
+    return number
 
 
 def _read_config(model_dir: Path) -> "PretrainedConfig":
@@ -167,24 +183,6 @@ def _read_config(model_dir: Path) -> "PretrainedConfig":
     return config
 
 
-def _export_graphs(model_dir: Path, draft: Path) -> None:
-    """Write the encoder and the merged decoder, as optimum makes them."""
-    import torch
-    from optimum.exporters.onnx import onnx_export_from_model
-    from transformers import AutoModelForSeq2SeqLM
-
-    model = AutoModelForSeq2SeqLM.from_pretrained(
-        model_dir, dtype=torch.float32, local_files_only=True
-    )
-    # optimum's validation compares logits of random inputs to a fixed tolerance; our tests and the
-    # parity check compare answers instead
-    onnx_export_from_model(
-        model.eval(), draft, task="text2text-generation-with-past", do_validation=False
-    )
-    for name in ("decoder_model.onnx", "decoder_with_past_model.onnx"):
-        (draft / name).unlink()  # both are in the merged one
-
-
 def _token_bias(generation: "GenerationConfig", pieces: int) -> dict[int, float]:
     """Biases by token id, from `sequence_bias` as a list of [sequence, bias] or a mapping."""
     bias: Any = generation.sequence_bias or []
@@ -198,29 +196,6 @@ def _token_bias(generation: "GenerationConfig", pieces: int) -> dict[int, float]
             )
         result[int(sequence[0])] = float(value)
     return result
-
-
-def _bias_logits(path: Path, pieces: int, token_bias: dict[int, float]) -> None:
-    """Add the biases to the merged decoder's logits, once, behind its two branches."""
-    import numpy as np
-    import onnx
-    from onnx import helper, numpy_helper
-
-    model = onnx.load(path)
-    logits = next(output for output in model.graph.output if output.name == "logits")
-    bias = np.zeros(logits.type.tensor_type.shape.dim[2].dim_value, dtype=np.float32)
-    for token, value in token_bias.items():
-        bias[token] = value
-    bias[pieces:] = _NEVER
-
-    branches = next(node for node in model.graph.node if node.op_type == "If")
-    branches.output[list(branches.output).index("logits")] = "unbiased_logits"
-    model.graph.initializer.append(numpy_helper.from_array(bias, "logits_bias"))
-    model.graph.node.append(
-        helper.make_node("Add", ["unbiased_logits", "logits_bias"], ["logits"], name="bias_logits")
-    )
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ T5Transformer as it is here prepends nothing to a source, cuts nothing off it an
 so that its answers equal transformers' and ONNX Runtime's. Needs a session of `qa_assets.spark`.
 """
 
-import json
 import logging
 import tempfile
 import time
@@ -17,7 +16,6 @@ from qa_assets.deployment.onnx import (
     DECODER,
     ENCODER,
     SENTENCE_PIECE,
-    SPARK_NLP_VOCABULARY,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ def import_onnx(
     out: Path,
     *,
     max_new_tokens: int,
-    batch_size: int = 1,
 ) -> None:
     """Make the Spark NLP pipeline of an exported model and save it.
 
@@ -51,12 +48,9 @@ def import_onnx(
         onnx_dir: what `qa_assets.deployment.onnx.export` wrote.
         out: a directory that does not exist, or is empty; written beside and renamed.
         max_new_tokens: longest answer, in tokens.
-        batch_size: sources decoded at once. On CPUs 1 is as fast as more, and leaks least; it is
-            also all that Spark NLP can do with a vocabulary other than Flan-T5's.
 
     Raises:
-        SparkNlpError: `onnx_dir` is not an exported model, cannot be decoded in such batches, or
-            this session has imported a model before.
+        SparkNlpError: `onnx_dir` is not an exported model, or this session has imported one before.
         FileExistsError: `out` exists.
     """
     from pyspark.ml import PipelineModel
@@ -66,13 +60,6 @@ def import_onnx(
     for name in (ENCODER, DECODER, SENTENCE_PIECE, CONFIG):
         if not (onnx_dir / name).is_file():
             raise SparkNlpError(f"{onnx_dir} has no {name}: export the model to ONNX first")
-    vocabulary = json.loads((onnx_dir / CONFIG).read_text())["vocab_size"]
-    if batch_size > 1 and vocabulary != SPARK_NLP_VOCABULARY:
-        # it takes row i of the logits to start at i * 32,128
-        raise SparkNlpError(
-            f"{onnx_dir} has a vocabulary of {vocabulary}: only one of {SPARK_NLP_VOCABULARY} can"
-            f" be decoded in batches of {batch_size}: use batch_size=1"
-        )
     if any(Path(file).name == ENCODER for file in spark.sparkContext.listFiles):
         raise SparkNlpError(
             f"cannot import {onnx_dir}: this session has imported a model before, and Spark NLP"
@@ -88,7 +75,7 @@ def import_onnx(
             .setTask("")
             .setMaxNewTokens(max_new_tokens)
             .setMaxOutputLength(max_new_tokens)
-            .setBatchSize(batch_size)
+            .setBatchSize(1)  # logits that end early allow no more; as fast on CPUs
         )
         document = DocumentAssembler().setInputCol(_TEXT).setOutputCol(_DOCUMENT)
         PipelineModel([document, model]).write().overwrite().save(draft.absolute().as_uri())
@@ -126,28 +113,45 @@ def answer(
 
     Args:
         pipeline: from `load_pipeline`.
-        frame: any frame with a string column `source`.
+        frame: any frame with a column `source`, a text or an array of texts.
         source: name of that column.
         answer: name of the column to add, or to replace.
 
     Returns:
-        The frame, its rows and columns as they were, with the answers as a string column, empty
-        where the source is blank or null.
+        The frame, its rows and columns as they were, with the answers as a column like the sources:
+        a text, empty where the source is blank or null, or an array with a text for each source
+        that is neither.
     """
     from pyspark.sql import functions as sf
+    from pyspark.sql.types import StringType
 
-    # Spark NLP would invent an answer to a blank text; it skips an empty one
-    text = sf.when(sf.col(source).rlike(r"(?U)\S"), sf.col(source)).otherwise("")
-    said = sf.col(_ANSWER)[0]["result"]
+    one = isinstance(frame.schema[source].dataType, StringType)
+    sources = sf.array(source) if one else sf.coalesce(source, sf.array())
+    # Spark NLP would invent an answer to a blank text
+    texts = sf.filter(sources, lambda text: text.rlike(r"(?U)\S"))
+    # ... and shift the answers of the rows behind an empty array; an empty text it skips
+    asked = sf.when(sf.size(texts) > 0, texts).otherwise(sf.array(sf.lit("")))
+    # what a DocumentAssembler makes of one text
+    document = sf.transform(
+        asked,
+        lambda text, number: sf.struct(
+            sf.lit("document").alias("annotatorType"),
+            sf.lit(0).alias("begin"),
+            (sf.length(text) - 1).alias("end"),
+            text.alias("result"),
+            sf.create_map(sf.lit("sentence"), number.cast("string")).alias("metadata"),
+            sf.array().cast("array<float>").alias("embeddings"),
+        ),
+    ).alias(_DOCUMENT, metadata={"annotatorType": "document"})
+    said = sf.transform(_ANSWER, lambda each: sf.trim(sf.replace(each["result"], sf.lit(_UNKNOWN))))
+    number = sf.size(sf.filter(_DOCUMENT, lambda each: each["result"] != ""))
+    failed = sf.raise_error(f"Spark NLP failed on a text of column {source}")
+    answers = sf.when(sf.size(said) == number, said).otherwise(failed)
     return (
-        pipeline.transform(frame.withColumn(_TEXT, text))
-        .withColumn(
-            answer,
-            sf.when(sf.col(_TEXT) == "", "")
-            .when(said.isNull(), sf.raise_error(f"Spark NLP failed on a text of column {source}"))
-            .otherwise(sf.trim(sf.replace(said, sf.lit(_UNKNOWN)))),
-        )
-        .drop(_TEXT, _DOCUMENT, _ANSWER)
+        pipeline.stages[-1]
+        .transform(frame.select("*", document))
+        .withColumn(answer, sf.coalesce(sf.get(answers, sf.lit(0)), sf.lit("")) if one else answers)
+        .drop(_DOCUMENT, _ANSWER)
     )
 
 

@@ -13,9 +13,6 @@ from qa_assets.training.config import TrainingConfig
 Score = Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]]
 ScoreEach = Callable[[str, Sequence[str]], float]
 
-EXPECTED = "expected.parquet"
-_PARITY_ROWS = 64
-
 _log = logging.getLogger(__name__)
 
 
@@ -101,9 +98,6 @@ def select(
 ) -> Selection:
     """Copy the best model to `out`, with the bias of its abstention.
 
-    Writes beside it `expected.parquet` (`source, answer`): what it answers in full precision to a
-    few whole sources, for deployments to be compared with.
-
     Args:
         trials: at least one.
         base: what the trials started from.
@@ -127,18 +121,4 @@ def select(
     valid = score(answers(out, sources, config, null_text), references)
     _log.info("measuring the untuned model on %d questions", len(rows))
     untuned = score(answers(base, sources, config, null_text), references)
-    _write_expected(out, sources[:: max(1, len(sources) // _PARITY_ROWS)], config, null_text)
     return Selection(best.name, calibrated, valid, untuned)
-
-
-def _write_expected(
-    model: Path, sources: Sequence[str], config: TrainingConfig, null_text: str
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    exact = config.model_copy(update={"precision": "fp32"})
-    loaded, tokenizer = base_model.load(model)
-    texts = generation.generate(loaded, tokenizer, sources, **exact.decoding)
-    said = generation.to_answers(texts, null_text)
-    pq.write_table(pa.table({"source": list(sources), "answer": said}), model / EXPECTED)

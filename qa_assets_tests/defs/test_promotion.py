@@ -7,13 +7,14 @@ import dagster as dg
 import pytest
 
 from qa_assets.definitions import defs
-from qa_assets.defs.assets.deployment import onnx_model, spark_nlp_model
+from qa_assets.defs.assets.deployment import serving_models, spark_nlp_model
 from qa_assets.defs.assets.promotion import champion
 from qa_assets.defs.assets.publication import published_model
-from qa_assets.defs.checks.deployment import onnx_equals_transformers, spark_nlp_equals_transformers
+from qa_assets.defs.checks.deployment import parity_checks, spark_nlp_as_transformers
 from qa_assets.defs.checks.promotion import promotion_gate
 from qa_assets.defs.jobs import rollback
 from qa_assets.defs.resources.spark import SparkResource
+from qa_assets.deployment import provenance
 from qa_assets_tests.conftest import make_candidate
 from qa_assets_tests.fake_hub import COMMIT, TOKEN, FakeHub
 from qa_assets_tests.promotion_bench import Bench, report
@@ -38,8 +39,8 @@ def location(bench: Bench) -> dg.Definitions:
         pass
 
     return dg.Definitions(
-        assets=[reported, champion, onnx_model, spark_nlp_model],
-        asset_checks=[promotion_gate, onnx_equals_transformers, spark_nlp_equals_transformers],
+        assets=[reported, champion, serving_models, spark_nlp_model],
+        asset_checks=[promotion_gate, parity_checks, spark_nlp_as_transformers],
         jobs=[rollback],
         resources={
             "settings": bench.settings,
@@ -85,6 +86,7 @@ def test_rollback_is_one_launch(
 ) -> None:
     """What serves answers as the first champion did, by the checks that go with it."""
     versions = []
+    bench.valid()
     for name, model in (("first", bench.model), ("second", other_model)):
         versions.append(bench.candidate(name, model).data_version)
         bench.reported(report(None if name == "first" else 0.5))
@@ -95,17 +97,33 @@ def test_rollback_is_one_launch(
 
     job = location(bench).resolve_job_def("rollback")
     assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == {
-        "champion", "onnx_model", "spark_nlp_model",
+        "champion", "onnx_model", "ctranslate2_model", "spark_nlp_model",
     }  # fmt: skip
     # Spark imports one model a process, which other tests have done: it is left out here
     result = job.execute_in_process(
         instance=instance,
-        asset_selection=[dg.AssetKey("champion"), dg.AssetKey("onnx_model")],
+        asset_selection=[
+            dg.AssetKey(name) for name in ("champion", "onnx_model", "ctranslate2_model")
+        ],
     )
+    assert result.success
     assert bench.store.latest("champion").data_version == versions[0]
-    assert bench.store.latest("onnx_model").data_version == versions[0]
-    (equal,) = result.get_asset_check_evaluations()
-    assert equal.passed
+    checks = result.get_asset_check_evaluations()
+    assert len(checks) == 4
+    assert all(check.passed for check in checks)
+    for asset, engine in (("onnx_model", None), ("ctranslate2_model", "ctranslate2")):
+        made = bench.store.latest(asset)
+        assert made.data_version == versions[0]
+        (node,) = (
+            one
+            for one in result.asset_materializations_for_node("serving_models")
+            if one.asset_key.to_user_string() == asset
+        )
+        assert "alpha 0.5" in str(node.metadata["recipes"].value)
+        if engine:
+            signed = provenance.read(made.path / made.info["serves"])
+            assert signed.engine == engine
+            assert signed.made_of["model"] == versions[0]
     materialization = result.asset_materializations_for_node("champion")[0]
     assert materialization.metadata["version"].value == 1
     assert "version 2 to version 1" in str(materialization.metadata["done"].value)

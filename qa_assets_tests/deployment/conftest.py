@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from qa_assets.deployment.onnx import export
+from qa_assets.deployment.ctranslate2 import convert
+from qa_assets.deployment.onnx import export, token_bias
+from qa_assets.deployment.spark_nlp import import_onnx
 from qa_assets.training.base_model import create_tiny_t5, save
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 MAX_NEW_TOKENS = 8
 UNUSED_IDS = 3
@@ -104,4 +110,24 @@ def reference(model_dir: Path) -> Reference:
 @pytest.fixture(scope="session")
 def onnx_dir(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model, exported."""
-    return export(model_dir, tmp_path_factory.mktemp("onnx") / "exported").directory
+    out = tmp_path_factory.mktemp("onnx") / "exported"
+    export(model_dir, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def ctranslate2_dir(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model, converted in full precision."""
+    out = tmp_path_factory.mktemp("ctranslate2") / "converted"
+    convert(model_dir, out, token_bias=token_bias(model_dir), quantization="float32")
+    return out
+
+
+@pytest.fixture(scope="session")
+def pipeline_dir(
+    spark: "SparkSession", onnx_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The pipeline, imported once: a session can import no other."""
+    out = tmp_path_factory.mktemp("pipeline") / "saved"
+    import_onnx(spark, onnx_dir, out, max_new_tokens=MAX_NEW_TOKENS)
+    return out

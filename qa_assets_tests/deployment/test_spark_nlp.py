@@ -15,16 +15,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-@pytest.fixture(scope="session")
-def pipeline_dir(
-    spark: "SparkSession", onnx_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The pipeline, imported once: a session can import no other."""
-    out = tmp_path_factory.mktemp("pipeline") / "saved"
-    import_onnx(spark, onnx_dir, out, max_new_tokens=MAX_NEW_TOKENS)
-    return out
-
-
 def test_answers_equal_transformers(
     spark: "SparkSession", pipeline_dir: Path, reference: Reference
 ) -> None:
@@ -48,6 +38,17 @@ def test_answers_equal_transformers(
     ]
 
 
+def test_rows_of_several_texts_get_as_many_answers(
+    spark: "SparkSession", pipeline_dir: Path, reference: Reference
+) -> None:
+    asked = [[], SOURCES[:2], None, SOURCES[2:3], [""], SOURCES[3:7]]
+    frame = spark.createDataFrame(list(enumerate(asked)), "row int, source array<string>")
+    rows = answer(load_pipeline(spark, pipeline_dir), frame.coalesce(1)).collect()
+    said = reference.answers
+    assert [row["answer"] for row in sorted(rows)] == [[], said[:2], [], said[2:3], [], said[3:7]]
+    assert [row["source"] for row in sorted(rows)] == asked
+
+
 def test_a_second_import_is_refused(
     spark: "SparkSession", onnx_dir: Path, pipeline_dir: Path, tmp_path: Path
 ) -> None:
@@ -55,14 +56,6 @@ def test_a_second_import_is_refused(
         import_onnx(spark, onnx_dir, tmp_path / "out", max_new_tokens=MAX_NEW_TOKENS)
     assert not list(tmp_path.iterdir())
     assert [item.name for item in pipeline_dir.parent.iterdir()] == [pipeline_dir.name]
-
-
-def test_a_small_vocabulary_is_decoded_one_by_one(
-    spark: "SparkSession", onnx_dir: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(SparkNlpError, match="use batch_size=1"):
-        import_onnx(spark, onnx_dir, tmp_path / "out", max_new_tokens=8, batch_size=4)
-    assert not list(tmp_path.iterdir())
 
 
 def test_missing_files_are_named(spark: "SparkSession", onnx_dir: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_model_and_card_arrive_whole(
     assert done.commit == COMMIT
     assert done.url == f"{hub.url}/someone/model"
     assert done.files == sorted(hub.files)
-    kept = {"manifest.json", "expected.parquet", "report.html"}
+    kept = {"manifest.json", "report.html"}
     assert set(hub.files) == {path.name for path in model.iterdir()} - kept
     for name, content in hub.files.items():
         assert content == (model / name).read_bytes(), name

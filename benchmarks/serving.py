@@ -1,0 +1,302 @@
+"""Questions a second, CPU time, F1 and memory of all that can answer, on the same questions.
+
+    python benchmarks/serving.py prepare MODEL TRAIN MODELS [--seen FILE] [--questions 2000]
+    python benchmarks/serving.py run MODELS DEV [--questions 1000] [--only ROW ...]
+
+`prepare` makes of a Hugging Face directory what serves, as the assets do, and prints the tables of
+recipes; they are compared on questions of TRAIN, of articles that FILE does not list as seen. `run`
+measures each row in a process of its own, after a warm-up, and prints ratios last. MODELS keeps
+what was measured (results.jsonl), so that the rows can be measured in pieces.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+LONGEST = 32
+NO_ANSWER = "unavailable"
+WARM_UP = 64
+ROWS = {
+    "transformers": "model",
+    "ONNX Runtime": "onnx/fp32",
+    "ONNX Runtime int8": "onnx/int8",
+    "CTranslate2 float32": "ctranslate2/fp32",
+    "CTranslate2 int8": "ctranslate2/int8",
+    "Spark NLP fp32": "spark_nlp/fp32",
+    "Spark NLP int8": "spark_nlp/int8",
+    "CTranslate2 int8 in Spark": "ctranslate2/int8",
+}
+GOALS = [
+    ("Spark NLP int8", "Spark NLP fp32", 1.8),
+    ("Spark NLP int8", "CTranslate2 float32", 1.0),
+    ("CTranslate2 int8 in Spark", "CTranslate2 int8", 0.85),
+]
+Answer = Callable[[Sequence[tuple[str, str]]], list[str]]
+
+
+def read(path: Path, seen: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The questions of a SQuAD file, shuffled, always alike."""
+    from qa_assets.squad.prompts import source_text
+
+    rows = [
+        {
+            "title": article["title"],
+            "question": one["question"],
+            "context": paragraph["context"],
+            "source": source_text(one["question"], paragraph["context"]),
+            "references": [answer["text"] for answer in one["answers"]],
+        }
+        for article in json.loads(path.read_bytes())["data"]
+        if article["title"] not in seen
+        for paragraph in article["paragraphs"]
+        for one in paragraph["qas"]
+    ]
+    random.Random(7).shuffle(rows)
+    return rows
+
+
+def prepare(model: Path, train: Path, models: Path, seen: Path | None, count: int) -> None:
+    """Make all that `run` measures."""
+    from qa_assets.deployment import recipes, smoothing
+    from qa_assets.squad import metric
+    from qa_assets.training import base_model
+
+    rows = read(train, json.loads(seen.read_text())["articles"] if seen else [])
+    models.mkdir(parents=True, exist_ok=True)
+    (models / "model").symlink_to(model.absolute())
+    loaded, tokenizer = base_model.load(model)
+    sources = [row["source"] for row in rows[-128:]]
+    maxima = smoothing.activation_maxima(loaded, tokenizer, sources, max_new_tokens=LONGEST)
+    task = recipes.Task(rows[:count], maxima, LONGEST, NO_ANSWER, metric.f1_each)
+    for name, make in (
+        ("ctranslate2", lambda out: recipes.convert_best(model, out, (None, 0.5, 0.7), task)),
+        (
+            "onnx",
+            lambda out: recipes.export_best(model, out, recipes.candidates((0.5, 0.7)), task),
+        ),
+    ):
+        (models / name).mkdir()
+        chosen, measured = make(models / name)
+        for one in measured:
+            print(
+                json.dumps({"engine": name, "chosen": one.recipe == chosen} | asdict(one)),
+                flush=True,
+            )
+    for form in ("fp32", "int8"):
+        command = [sys.executable, __file__, "import", str(models / "onnx" / form)]
+        subprocess.run([*command, str(models / "spark_nlp" / form)], check=True)
+    for engine in ("spark_nlp", "ctranslate2"):
+        for form in ("fp32", "int8"):
+            sign(models / engine / form, engine, model)
+
+
+def sign(place: Path, engine: Any, model: Path) -> None:
+    """Make a directory one that `serving.answerer` takes."""
+    import shutil
+
+    from qa_assets.deployment import provenance
+
+    shutil.copy(model / "spiece.model", place)
+    made = provenance.Provenance(engine, NO_ANSWER, LONGEST, 512, 128, place.name, {})
+    provenance.write(place, made)
+
+
+def import_pipeline(onnx: Path, out: Path) -> None:
+    """In a process of its own: a session imports one model."""
+    from qa_assets.deployment import serving, spark_nlp
+    from qa_assets.settings import load_settings
+    from qa_assets.spark import create_session, stop_session
+
+    spark = create_session("import", load_settings())
+    try:
+        spark_nlp.import_onnx(spark, onnx, out / serving.PIPELINE, max_new_tokens=LONGEST)
+    finally:
+        stop_session(spark)
+
+
+def _transformers(place: Path) -> Answer:
+    import torch
+
+    from qa_assets.squad.prompts import source_text
+    from qa_assets.training import base_model
+    from qa_assets.training.generation import generate
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    model, tokenizer = base_model.load(place)
+    return lambda asked: generate(
+        model, tokenizer, [source_text(*one) for one in asked],
+        max_new_tokens=LONGEST, batch_size=16, precision="fp32",
+    )  # fmt: skip
+
+
+def _onnx(place: Path) -> Answer:
+    from qa_assets.deployment import onnx_runtime
+    from qa_assets.squad.prompts import source_text
+
+    return lambda asked: onnx_runtime.answer(
+        place, [source_text(*one) for one in asked], max_new_tokens=LONGEST
+    )
+
+
+def _ctranslate2(place: Path) -> Answer:
+    from qa_assets.deployment import ctranslate2
+    from qa_assets.squad.prompts import source_text
+
+    model = ctranslate2.load(place, len(os.sched_getaffinity(0)))
+    return lambda asked: ctranslate2.answer(
+        model, [source_text(*one) for one in asked], max_new_tokens=LONGEST
+    )[0]
+
+
+def _spark(place: Path) -> Answer:
+    from qa_assets.deployment import serving
+    from qa_assets.settings import load_settings
+    from qa_assets.spark import create_session
+
+    spark = create_session("benchmark", load_settings())
+    answerer = serving.answerer(spark, place)
+
+    def answer(asked: Sequence[tuple[str, str]]) -> list[str]:
+        frame = spark.createDataFrame(
+            [(number, *one) for number, one in enumerate(asked)],
+            "number int, question string, context string",
+        ).repartition(spark.sparkContext.defaultParallelism)
+        rows = answerer(frame).select("number", "answer").collect()
+        return [row["answer"] or "" for row in sorted(rows)]
+
+    return answer
+
+
+class Usage(threading.Thread):
+    """The largest memory of this process and its children, looked at every half second."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak_mb = 0.0
+
+    def run(self) -> None:
+        """Until the process ends."""
+        while True:
+            self.peak_mb = max(self.peak_mb, sum(one.rss for one, _ in _tree()) / 2**20)
+            time.sleep(0.5)
+
+
+def _tree() -> list[tuple[Any, Any]]:
+    found = []
+    for one in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        try:
+            found.append((one.memory_info(), one.cpu_times()))
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def _cpu_s() -> float:
+    # without children_*: what has ended is not waited for before the last look
+    return sum(times.user + times.system for _, times in _tree())
+
+
+def measure(row: str, models: Path, dev: Path, count: int) -> dict[str, Any]:
+    """One row, in this process."""
+    from qa_assets.squad import metric
+    from qa_assets.training.generation import to_answers
+
+    rows = read(dev)[: count + WARM_UP]
+    asked = [(one["question"], one["context"]) for one in rows]
+    make = {"transformers": _transformers, "ONNX": _onnx, "CTranslate2": _ctranslate2}.get(
+        row.split()[0], _spark
+    )
+    usage = Usage()
+    usage.start()
+    answer = (_spark if "Spark" in row else make)(models / ROWS[row])
+    answer(asked[count:])
+    started, cpu = time.monotonic(), _cpu_s()
+    texts = answer(asked[:count])
+    seconds, cpu = time.monotonic() - started, _cpu_s() - cpu
+    scores = [
+        metric.f1_each(text, one["references"])
+        for text, one in zip(to_answers(texts, NO_ANSWER), rows, strict=False)
+    ]
+    if "Spark" in row:
+        from pyspark.sql import SparkSession
+
+        from qa_assets.spark import stop_session
+
+        stop_session(SparkSession.getActiveSession())
+    return {
+        "row": row,
+        "questions": count,
+        "per_s": round(count / seconds, 2),
+        "cpu_ms": round(1000 * cpu / count, 1),
+        "f1": round(100 * sum(scores) / count, 2),
+        "peak_mb": round(usage.peak_mb),
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def run(models: Path, dev: Path, count: int, only: list[str]) -> None:
+    """Each row in a process of its own; then all that was ever measured of so many questions."""
+    results = models / "results.jsonl"
+    for row in only or ROWS:
+        command = [sys.executable, __file__, "one", str(models), str(dev), "--only", row]
+        told = subprocess.run(
+            [*command, "--questions", str(count)], stdout=subprocess.PIPE, text=True, check=True
+        )
+        with results.open("a") as file:
+            file.write(told.stdout.splitlines()[-1] + "\n")
+        print(told.stdout.splitlines()[-1], flush=True)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in results.read_text().splitlines():
+        one = json.loads(line)
+        if one["questions"] == count:
+            found.setdefault(one["row"], []).append(one)
+    print("\n| row | questions/s | CPU ms a question | F1 | peak MB | runs |")
+    print("|---|---|---|---|---|---|")
+    speed = {}
+    for row in (row for row in ROWS if row in found):
+        runs = found[row]
+        means = {key: sum(one[key] for one in runs) / len(runs) for key in ("per_s", "cpu_ms")}
+        speed[row] = means["per_s"]
+        peak = max(one["peak_mb"] for one in runs)
+        print(
+            f"| {row} | {means['per_s']:.1f} | {means['cpu_ms']:.1f} | {runs[0]['f1']:.2f} "
+            f"| {peak} | {len(runs)} |"
+        )
+    print()
+    for one, other, goal in GOALS:
+        if one in speed and other in speed:
+            print(f"{one} over {other}: {speed[one] / speed[other]:.2f} (goal {goal})")
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["prepare", "run", "import", "one"])
+    parser.add_argument("paths", type=Path, nargs="+")
+    parser.add_argument("--seen", type=Path)
+    parser.add_argument("--questions", type=int)
+    parser.add_argument("--only", nargs="*", default=[], metavar="ROW")
+    given = parser.parse_args()
+    if given.what == "prepare":
+        prepare(*given.paths, given.seen, given.questions or 2000)
+    elif given.what == "import":
+        import_pipeline(*given.paths)
+    elif given.what == "one":
+        print(json.dumps(measure(given.only[0], *given.paths, given.questions)))
+    else:
+        run(*given.paths, given.questions or 1000, given.only)
+
+
+if __name__ == "__main__":
+    main()
