@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # threads of torch that wait must not take the cores from Spark beside them
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run ui test lint setup doctor lock clean help
+.PHONY: run ui test chaos lint setup doctor lock clean help
 .DEFAULT_GOAL := help
 
 run: setup  ## materialise the whole graph once (PROFILE=quickstart|squad|cluster)
@@ -20,6 +20,9 @@ ui: setup  ## Dagster's UI, with broker and sensor, until Ctrl-C
 
 test: setup lint  ## lint, types and the whole suite
 	$(BIN)/python -m pytest
+
+chaos: setup  ## kill driver, broker and step 50 times: is every question answered once?
+	$(BIN)/python -m qa_assets_tests.chaos
 
 lint: setup
 	$(BIN)/ruff check

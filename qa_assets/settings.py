@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from qa_assets.deployment.provenance import Engine
+from qa_assets.streaming.config import KafkaSettings, StreamSettings
 from qa_assets.training.config import TrainingConfig
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -115,28 +116,6 @@ class RaySettings(_Group):
     use_gpu: bool = False
     trials: int = Field(
         1, ge=1, description="Trials of the search; 1 trains the settings as they are."
-    )
-
-
-class KafkaSettings(_Group):
-    """The broker and its topics."""
-
-    embedded: bool = Field(
-        True, description="Start a broker on loopback for as long as it is needed."
-    )
-    bootstrap_servers: str = "127.0.0.1:9092"
-    questions_topic: str = "questions"
-    answers_topic: str = "answers"
-    dead_letter_topic: str = "questions.dead-letter"
-    partitions: int = Field(2, ge=1, description="Partitions of topics that do not exist yet.")
-
-
-class StreamSettings(_Group):
-    """How many questions are streamed, and how."""
-
-    questions: int = Field(200, ge=1, description="Test questions that `question_feed` produces.")
-    max_offsets_per_trigger: int = Field(
-        200, ge=1, description="Questions in a micro-batch at most."
     )
 
 
@@ -265,7 +244,13 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         lines = [
             f"QA_ASSETS_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            f" (got {problem['input']!r})"
+            + _given(problem["loc"], problem["input"])
             for problem in error.errors()
         ]
         raise SettingsError("unusable settings:\n  " + "\n  ".join(lines)) from None
+
+
+def _given(place: tuple[int | str, ...], value: object) -> str:
+    """What was given, unless it is a secret or may hold one."""
+    secret = isinstance(value, dict) or (place and "password" in str(place[-1]))
+    return "" if secret else f" (got {value!r})"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_configured: dict[str, str] = {}
+"""What the session was made with: its JVM may have been killed when that is needed last."""
 _LOG_CONFIG = Path(__file__).with_name("spark-log4j2.properties")
 _STOP_GRACE_S = 45.0  # the first JVM writes its archive of classes, in 10 s or so
 
@@ -55,6 +57,8 @@ def create_session(app_name: str, settings: "Settings", brief: bool = False) -> 
         )
     started = time.monotonic()
     configuration = spark_configuration(app_name, settings, brief)
+    _configured.clear()
+    _configured.update(configuration)
     # tells of each connection it closes, and logs what it raises
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     os.environ["JAVA_HOME"] = str(java_home())  # what pyspark starts its JVM with
@@ -79,10 +83,13 @@ def create_session(app_name: str, settings: "Settings", brief: bool = False) -> 
 
 def stop_session(spark: "SparkSession") -> None:
     """Stop the session and its JVM, which would otherwise live as long as this process."""
-    class_path = spark.conf.get("spark.driver.extraClassPath", None)
-    temporary = spark.conf.get("spark.local.dir", None)
+    from py4j.protocol import Py4JError
+
+    class_path = _configured.get("spark.driver.extraClassPath")
+    temporary = _configured.get("spark.local.dir")
     try:
-        spark.stop()
+        with suppress(Py4JError, OSError):  # the JVM may have been killed
+            spark.stop()
     finally:
         ended = _end_jvm()
         if temporary:

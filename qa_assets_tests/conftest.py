@@ -10,10 +10,11 @@ import pytest
 
 from qa_assets.embedded.broker import broker
 from qa_assets.embedded.jars import ensure_jars
-from qa_assets.settings import KafkaSettings, load_settings
+from qa_assets.settings import load_settings
 from qa_assets.spark import create_session, stop_session
 from qa_assets.squad import metric
 from qa_assets.squad.prompts import source_text
+from qa_assets.streaming.config import KafkaSettings
 from qa_assets.training import selection
 from qa_assets.training.base_model import create_tiny_t5
 from qa_assets.training.config import TrainingConfig

@@ -178,7 +178,7 @@ def _kafka(settings: Settings) -> Finding:
     first = address.split(",")[0]
     host, _, port = first.rpartition(":")
     in_use = port.isdigit() and listens(host, int(port))
-    answers = in_use and broker_answers(address, timeout_s=5)
+    answers = in_use and broker_answers(settings.kafka, timeout_s=5)
     if settings.kafka.embedded:
         if not in_use:
             return Finding("Kafka", "ok", f"embedded; {address} is free for it")

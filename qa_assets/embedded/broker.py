@@ -23,6 +23,7 @@ import psutil
 from qa_assets.embedded import process
 from qa_assets.embedded.jars import ensure_jars
 from qa_assets.embedded.java import java_executable
+from qa_assets.streaming.config import KafkaSettings
 from qa_assets.streaming.kafka import broker_answers
 
 logger = logging.getLogger(__name__)
@@ -158,7 +159,9 @@ def _running(data_dir: Path, bootstrap_servers: str) -> Broker | None:
             f"a broker runs on {data_dir} already, on {address}: end what started it "
             f"(process {pid}), or set {SETTING}={address}"
         )
-    if not broker_answers(address, timeout_s=_START_S):  # it may just be starting
+    if not broker_answers(
+        KafkaSettings(bootstrap_servers=address), timeout_s=_START_S
+    ):  # it may just be starting
         raise BrokerError(f"the broker on {data_dir} (process {pid}) does not answer; log: {log}")
     return Broker(address, pid, log, started=False)
 
@@ -188,9 +191,13 @@ def _write_properties(data_dir: Path, host: str, port: int) -> Path:
         "num.partitions": "1",
         "offsets.topic.num.partitions": "1",
         "offsets.topic.replication.factor": "1",
+        "offsets.retention.minutes": str(365 * 24 * 60),  # they say what was answered
         "transaction.state.log.num.partitions": "1",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
+        # one that was killed holds its place so long: the next could not start before
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
         "group.initial.rebalance.delay.ms": "0",
         "log.segment.bytes": str(16 * 1024 * 1024),
         "log.retention.hours": "-1",  # a question is not lost because it waited
@@ -232,7 +239,9 @@ def _format(java: list[str | Path], properties: Path) -> None:
 def _wait_until_up(child: "subprocess.Popen[bytes]", bootstrap_servers: str, log: Path) -> None:
     deadline = time.monotonic() + _START_S
     while child.poll() is None and time.monotonic() < deadline:
-        if _port_open(bootstrap_servers) and broker_answers(bootstrap_servers, timeout_s=5):
+        if _port_open(bootstrap_servers) and broker_answers(
+            KafkaSettings(bootstrap_servers=bootstrap_servers), timeout_s=5
+        ):
             return
         time.sleep(0.1)
     outcome = "ended" if child.poll() is not None else f"did not answer in {_START_S:.0f} s"

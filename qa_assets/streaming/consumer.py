@@ -1,165 +1,309 @@
-"""Answers the questions that wait on their topic, with Spark Structured Streaming.
+"""Answers questions as they lie on their topic, with Spark Structured Streaming.
 
-From the checkpoint to the ends of the partitions, in micro-batches; what is done with one is in
-`batches`.
+From the checkpoint on, in micro-batches: `answer_available` to the ends of the partitions,
+`answer_always` until it is told to stop. What is done with a batch is in `batches`.
 """
 
-import json
+import fcntl
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from qa_assets.streaming.batches import Batches, ConsumerError, uri
-from qa_assets.streaming.kafka import KafkaUnavailable, end_offsets, ensure_topics
+from qa_assets.streaming.batches import Batches, ConsumerError, Enough, Model
+from qa_assets.streaming.checkpoint import Checkpoint
+from qa_assets.streaming.kafka import KafkaUnavailable, TopicOffsets, end_offsets, ensure_topics
+from qa_assets.streaming.losses import Watch, require_whole
+from qa_assets.streaming.publishing import Publisher
+from qa_assets.streaming.security import spark_options
+from qa_assets.streaming.seen import Seen
+from qa_assets.streaming.tally import Tally
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
-    from qa_assets.settings import KafkaSettings, StreamSettings
+    from qa_assets.streaming.config import KafkaSettings, StreamSettings
+
+logger = logging.getLogger(__name__)
 
 _CLIENT = {"kafka.request.timeout.ms": "15000", "kafka.default.api.timeout.ms": "20000"}
+_COMMIT_S = 10.0
 
 
 @dataclass(frozen=True)
 class StreamSummary:
-    """What a run did, and where the checkpoint stands after it."""
+    """What a run did, and where the stream stands after it."""
 
     topic_id: str
     end_offsets: dict[int, int]
     """Partition to the first offset that is not dealt with yet."""
+    lag: int = 0
+    """Messages that were on the topic at the end of the run and are not dealt with."""
+    messages: int = 0
     answered: int = 0
     abstained: int = 0
-    dead_letters: int = 0
+    duplicates: int = 0
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    """By reason."""
+    lost: int = 0
+    """Messages that were gone before they were answered."""
     batches: int = 0
     latency_s: dict[str, float] = field(default_factory=dict)
     """p50, p95 and p99 of the seconds from asked_at to answered_at; empty without answers."""
     duration_s: float = 0.0
+    earlier_topics: tuple[str, ...] = ()
+    """Ids of topics of this name that were answered before this one was made, in the first run."""
+
+    @property
+    def messages_per_s(self) -> float:
+        """Throughput of the run, its start included."""
+        return self.messages / self.duration_s if self.duration_s else 0.0
 
 
 def answer_available(
     spark: "SparkSession",
     kafka: "KafkaSettings",
     stream: "StreamSettings",
-    answer: Callable[["DataFrame"], "DataFrame"],
-    format_source: Callable[["Column", "Column"], "Column"],
-    no_answer: str,
-    model_version: str,
+    model: Model,
     out: Path,
 ) -> StreamSummary:
-    """Answer every question that is on the topic now, and return.
+    """Answer the questions that are on the topic now, `max_questions_per_run` or so, and return.
 
-    The table `out/table` has the columns id, question, answer (null: abstained), model_version,
-    topic_id, topic, partition, offset, asked_at (Kafka's timestamp), answered_at (when its batch
-    was done), batch_id and metadata. Messages that cannot be read go to the dead-letter topic
-    with their own bytes, and headers that say why and from where.
+    `out/table` holds a row an answer, as `table.schema` says and with topic_id and batch_id, each
+    offset once. Each answer is sent to its topic once, to be read in `read_committed`. Messages
+    that cannot be read go to the dead-letter topic with their own bytes, and headers that say why
+    and from where.
 
     Args:
         spark: a session with the Kafka connector.
         kafka: the broker and its topics; those of answers and dead letters are made if missing.
-        stream: how large a batch may be.
-        answer: adds a text column `answer` to a DataFrame with a text column `source`; keeps the
-            other columns and the rows.
-        format_source: question and context -> source.
-        no_answer: the answer that says that there is none.
-        model_version: noted with each answer.
+        stream: how large a batch and a run may be, and what is done where messages are lost.
+        model: what answers.
         out: where the table and, for each topic id, the checkpoint lie.
 
     Raises:
         KafkaUnavailable: the broker does not answer.
         TopicMissing: there is no topic of questions.
-        ConsumerError: the checkpoint is gone or unanswered questions are; `answer` drops rows.
+        DataLossError: unanswered questions are gone, and `on_data_loss` is `fail`.
+        FencedError: another process answers as the same consumer group.
+        ConsumerError: the checkpoint is gone, another process uses it, the model drops rows, or
+            Spark fails.
     """
+    started = time.monotonic()
+    start = end_offsets(kafka, kafka.questions_topic, timeout_s=15)
+    place = _Place(out, start.topic_id, kafka.questions_topic)
+    reached = _check(place, stream, start)
+    if not place.checkpoint.pending and reached == start.offsets:
+        return StreamSummary(start.topic_id, start.offsets, duration_s=time.monotonic() - started)
+    earlier = () if place.checkpoint.exists else place.earlier()
+    with _batches(kafka, stream, lambda: model, place, start, stream.max_questions_per_run) as work:
+        _run(spark, kafka, stream, place, work, _to_the_end)
+    end = end_offsets(kafka, kafka.questions_topic, timeout_s=15)
+    return _summary(place, work.tally, end, time.monotonic() - started, earlier)
+
+
+def answer_always(
+    spark: "SparkSession",
+    kafka: "KafkaSettings",
+    stream: "StreamSettings",
+    model: Callable[[], Model],
+    out: Path,
+    stop: threading.Event,
+) -> StreamSummary:
+    """Answer questions as they come until `stop` is set; the batch under way is finished then.
+
+    Args:
+        spark: see `answer_available`, like the next two and `out`.
+        kafka: see there. The topic of questions is made too, if missing.
+        stream: see there.
+        model: asked before each batch for the model that is to answer it.
+        out: see there.
+        stop: ends the work when it is set, by a handler of SIGTERM for instance.
+
+    Raises:
+        KafkaUnavailable, DataLossError, FencedError, ConsumerError: see `answer_available`.
+    """
+    started = time.monotonic()
+    ensure_topics(kafka, [kafka.questions_topic])
+    start = end_offsets(kafka, kafka.questions_topic, timeout_s=15)
+    place = _Place(out, start.topic_id, kafka.questions_topic)
+    _check(place, stream, start)
+    earlier = () if place.checkpoint.exists else place.earlier()
+    with _batches(kafka, stream, model, place, start, None) as work:
+        _run(spark, kafka, stream, place, work, _until(stop, stream.trigger_ms))
+    end = end_offsets(kafka, kafka.questions_topic, timeout_s=15)
+    return _summary(place, work.tally, end, time.monotonic() - started, earlier)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where what belongs to one topic id lies."""
+
+    out: Path
+    topic_id: str
+    topic: str
+
+    @property
+    def home(self) -> Path:
+        return self.out / self.topic_id
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(self.home / "checkpoint", self.topic)
+
+    @property
+    def table(self) -> Path:
+        return self.out / "table" / f"topic_id={self.topic_id}"
+
+    def earlier(self) -> tuple[str, ...]:
+        """Ids of topics that were answered before."""
+        return tuple(sorted(found.parent.name for found in self.out.glob("*/checkpoint")))
+
+
+def _check(place: _Place, stream: "StreamSettings", start: TopicOffsets) -> dict[int, int]:
+    """See that the run can go on where the last one ended; returns where that was."""
+    checkpoint = place.checkpoint
+    if place.table.exists() and not checkpoint.exists:
+        raise ConsumerError(
+            f"{place.table} holds answers, but their checkpoint {checkpoint.path} is gone: put it "
+            "back, or move the answers away to have all questions on the topic answered again (on "
+            "the topic of answers they are not told again)"
+        )
+    reached = checkpoint.reached()
+    require_whole(place.topic, reached, start, go_on=stream.on_data_loss == "continue")
+    if not checkpoint.exists and place.earlier():
+        logger.warning(
+            "topic %r was made anew (id %s): it is answered from its beginning. The answers to the "
+            "earlier one are kept; what was unanswered on it is gone with it",
+            place.topic,
+            place.topic_id,
+        )
+    return reached
+
+
+@contextmanager
+def _batches(
+    kafka: "KafkaSettings",
+    stream: "StreamSettings",
+    model: Callable[[], Model],
+    place: _Place,
+    start: TopicOffsets,
+    most: int | None,
+) -> Iterator[Batches]:
+    """What the batches need, for as long as no other process has it."""
+    place.home.mkdir(parents=True, exist_ok=True)
+    with (place.home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConsumerError(
+                f"another process answers into {place.out} already (`make stream`, or a run of "
+                "`answers`): end it, or let it answer"
+            ) from None
+        ensure_topics(kafka, [kafka.answers_topic, kafka.dead_letter_topic])
+        with Publisher(kafka, place.topic_id) as publisher:
+            yield Batches(
+                kafka,
+                model,
+                place.checkpoint,
+                place.table,
+                place.home / "staging" / uuid4().hex,
+                Seen(place.home / "seen.sqlite", place.out, place.topic_id),
+                publisher,
+                Watch(kafka, start, place.home / "lost", go_on=stream.on_data_loss == "continue"),
+                most,
+            )
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a query is triggered and waited for."""
+
+    trigger: dict[str, Any]
+    wait: Callable[[Any, Batches], None]
+
+
+_to_the_end = _Ending({"availableNow": True}, lambda query, *_: query.awaitTermination())
+
+
+def _until(stop: threading.Event, trigger_ms: int) -> _Ending:
+    def wait(query: Any, work: Batches) -> None:
+        while not stop.wait(0.2):
+            if not query.isActive:
+                query.awaitTermination()  # raises what ended it
+                return
+        work.close()
+        # Spark would interrupt what it does: let it note that the last batch is done
+        deadline = time.monotonic() + _COMMIT_S
+        while query.status["isTriggerActive"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    return _Ending({"processingTime": f"{trigger_ms} milliseconds"}, wait)
+
+
+def _run(
+    spark: "SparkSession",
+    kafka: "KafkaSettings",
+    stream: "StreamSettings",
+    place: _Place,
+    work: Batches,
+    ending: _Ending,
+) -> None:
     from py4j.protocol import Py4JError  # type: ignore[import-untyped]
     from pyspark.errors import StreamingQueryException
 
-    started = time.monotonic()
-    end = end_offsets(kafka, kafka.questions_topic, timeout_s=15)
-    checkpoint = out / end.topic_id / "checkpoint"
-    table = out / "table" / f"topic_id={end.topic_id}"
-    if table.exists() and not (checkpoint / "offsets").exists():
-        raise ConsumerError(
-            f"{table} holds answers, but their checkpoint {checkpoint} is gone: put it back, or "
-            "move the answers away to have all questions on the topic answered again"
-        )
-    reached, pending = checkpoint_offsets(checkpoint, kafka.questions_topic)
-    if not pending and all(reached.get(part, 0) == to for part, to in end.offsets.items()):
-        return StreamSummary(end.topic_id, end.offsets, duration_s=time.monotonic() - started)
-
-    ensure_topics(kafka, [kafka.answers_topic, kafka.dead_letter_topic])
-    batches = Batches(
-        kafka,
-        answer,
-        format_source,
-        no_answer,
-        model_version,
-        table,
-        checkpoint.with_name("staging"),
-    )
-    query = (
-        spark.readStream.format("kafka")
-        .options(**_CLIENT)
-        .option("kafka.bootstrap.servers", kafka.bootstrap_servers)
-        .option("subscribe", kafka.questions_topic)
-        .option("startingOffsets", "earliest")
-        .option("failOnDataLoss", "true")
-        .option("maxOffsetsPerTrigger", stream.max_offsets_per_trigger)
-        .option("kafkaConsumer.pollTimeoutMs", "30000")
-        .load()
-        .writeStream.foreachBatch(batches)
-        .option("checkpointLocation", uri(checkpoint))
-        .trigger(availableNow=True)
-        .start()
-    )
+    query = None
     try:
-        query.awaitTermination()
+        query = (
+            spark.readStream.format("kafka")
+            .options(**_CLIENT, **spark_options(kafka))
+            .option("subscribe", kafka.questions_topic)
+            .option("startingOffsets", "earliest")
+            .option("includeHeaders", "true")
+            .option("failOnDataLoss", str(stream.on_data_loss == "fail").lower())
+            .option("maxOffsetsPerTrigger", stream.max_offsets_per_trigger)
+            .option("kafkaConsumer.pollTimeoutMs", "30000")
+            .load()
+            .writeStream.foreachBatch(work)
+            .option("checkpointLocation", _uri(place.checkpoint.path))
+            .trigger(**ending.trigger)
+            .start()
+        )
+        ending.wait(query, work)
     except StreamingQueryException as error:
-        if batches.error is not None and not isinstance(batches.error, Py4JError):
-            raise batches.error from None  # the model's own error, not Spark's wrapping of it
-        raise _explain(error, kafka, checkpoint, table) from error
+        if isinstance(work.error, Enough):
+            return
+        if work.error is not None and not isinstance(work.error, Py4JError):
+            raise work.error from None  # our own, not Spark's wrapping of it
+        raise _explain(error, kafka) from error
+    except (Py4JError, OSError) as error:
+        raise ConsumerError(
+            "Spark's JVM has ended while questions were answered (was it killed, or out of "
+            "memory?): the next run goes on where this one stopped"
+        ) from error
     finally:
-        query.stop()
-    reached, _ = checkpoint_offsets(checkpoint, kafka.questions_topic)
-    return StreamSummary(
-        end.topic_id,
-        reached,
-        batches.answered,
-        batches.abstained,
-        batches.dead_letters,
-        batches.batches,
-        batches.latency_s(),
-        time.monotonic() - started,
-    )
+        if query is not None:
+            with suppress(Py4JError, OSError):  # its JVM may be gone
+                query.stop()
 
 
-def checkpoint_offsets(checkpoint: Path, topic: str) -> tuple[dict[int, int], bool]:
-    """How far a checkpoint of Spark's has come.
-
-    Returns:
-        Partition to the first offset that is not dealt with, empty where there is no checkpoint;
-        and whether a batch was begun that is not done.
-    """
-    begun, done = _log(checkpoint / "offsets"), _log(checkpoint / "commits")
-    if not done:
-        return {}, bool(begun)
-    # a line of version, one of the batch, one a source
-    source = (checkpoint / "offsets" / str(max(done))).read_text().splitlines()[2]
-    offsets = {int(part): to for part, to in json.loads(source)[topic].items()}
-    return offsets, max(begun) > max(done)
+def _uri(path: Path) -> str:
+    """A path as Hadoop reads it: `Path.as_uri` would encode the `=` of a partition."""
+    return f"file://{path.absolute()}"
 
 
-def _log(directory: Path) -> list[int]:
-    return [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
-
-
-def _explain(error: Exception, kafka: "KafkaSettings", checkpoint: Path, table: Path) -> Exception:
+def _explain(error: Exception, kafka: "KafkaSettings") -> Exception:
     text = str(error)
     if "data may have been lost" in text or "failOnDataLoss" in text:
         return ConsumerError(
-            f"questions on {kafka.questions_topic!r} that were not answered yet are gone from the "
-            "broker (deleted by its retention, or by hand); none was skipped silently. To go on "
-            f"with those that are left, move {checkpoint.parent} and {table} away"
+            f"questions on {kafka.questions_topic!r} went away while they were answered; the next "
+            "run says which"
         )
     if "org.apache.kafka" in text:
         cause = next((line for line in text.splitlines() if "org.apache.kafka" in line), text)
@@ -168,3 +312,24 @@ def _explain(error: Exception, kafka: "KafkaSettings", checkpoint: Path, table: 
             f"not committed is answered next time): {cause.strip()[:300]}"
         )
     return ConsumerError(f"the stream failed: {text[:1000]}")
+
+
+def _summary(
+    place: _Place, tally: Tally, end: TopicOffsets, duration_s: float, earlier: tuple[str, ...]
+) -> StreamSummary:
+    reached = place.checkpoint.reached()
+    return StreamSummary(
+        topic_id=place.topic_id,
+        end_offsets=reached,
+        lag=sum(max(0, to - reached.get(part, 0)) for part, to in end.offsets.items()),
+        messages=tally.messages,
+        answered=tally.answered,
+        abstained=tally.abstained,
+        duplicates=tally.duplicates,
+        dead_letters=tally.reasons,
+        lost=tally.lost,
+        batches=tally.batches,
+        latency_s=tally.latency_s(),
+        duration_s=duration_s,
+        earlier_topics=earlier,
+    )

@@ -1,6 +1,5 @@
 """Puts questions on their topic."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from qa_assets.streaming.kafka import KafkaUnavailable, client_config, ensure_topics
-from qa_assets.streaming.messages import validate_question
+from qa_assets.streaming.messages import question_bytes
 
 if TYPE_CHECKING:
-    from qa_assets.settings import KafkaSettings
+    from qa_assets.streaming.config import KafkaSettings
 
 _DELIVERY_S = 30.0
 
@@ -34,12 +33,14 @@ class Sent:
 def produce_questions(
     kafka: "KafkaSettings",
     questions: Iterable[Mapping[str, Any]],
+    headers: Mapping[str, str] | None = None,
 ) -> list[Sent]:
     """Send questions, keyed by id, each exactly once to the partition of its key.
 
     Args:
         kafka: the broker; the topic is made where it is missing.
         questions: as `QUESTION_SCHEMA` says; all are checked before the first is sent.
+        headers: put on each message; its answer carries them too.
 
     Returns:
         What was delivered, in the order of the questions.
@@ -49,26 +50,30 @@ def produce_questions(
         KafkaUnavailable: the broker does not answer, or did not take all of them; says how many.
     """
     messages = list(questions)
-    for message in messages:
-        validate_question(message)
+    values = [question_bytes(message) for message in messages]
     ensure_topics(kafka, [kafka.questions_topic])
     producer = Producer(
         client_config(kafka)
         | {
             "enable.idempotence": True,
+            "partitioner": "murmur2_random",  # as Java's clients, so that a key has one partition
             "linger.ms": 5,
             "delivery.timeout.ms": int(_DELIVERY_S * 1e3),
         }
     )
+    sent_headers = [(key, value.encode()) for key, value in (headers or {}).items()]
     sent: dict[int, Sent] = {}
     failures: list[str] = []
-    for number, message in enumerate(messages):
+    for number, (message, value) in enumerate(zip(messages, values, strict=True)):
         delivered = _on_delivery(number, str(message["id"]), sent, failures)
-        value = json.dumps(message, ensure_ascii=False).encode()
         while True:
             try:
                 producer.produce(
-                    kafka.questions_topic, value, key=str(message["id"]), on_delivery=delivered
+                    kafka.questions_topic,
+                    value,
+                    key=str(message["id"]),
+                    headers=sent_headers,
+                    on_delivery=delivered,
                 )
                 break
             except BufferError:  # the client's queue is full

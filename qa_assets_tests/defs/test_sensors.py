@@ -11,8 +11,9 @@ from dagster import DagsterRunStatus
 
 from qa_assets.artifacts import ArtifactStore
 from qa_assets.defs.sensors import new_questions
-from qa_assets.settings import KafkaSettings, Settings, load_settings
+from qa_assets.settings import Settings, load_settings
 from qa_assets.streaming import kafka, producer
+from qa_assets.streaming.config import KafkaSettings
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_offsets_of_another_topic_id_do_not_count(
     instance: dg.DagsterInstance, settings: Settings, store: ArtifactStore
 ) -> None:
     topic = send(settings, 1)
-    answered(instance, kafka.TopicOffsets("another", dict.fromkeys(topic.offsets, 99)))
+    answered(instance, kafka.TopicOffsets("another", dict.fromkeys(topic.offsets, 99), {}))
     assert tick(instance, settings, store).run_requests
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from qa_assets.embedded.broker import BrokerError, broker
-from qa_assets.settings import KafkaSettings
+from qa_assets.streaming.config import KafkaSettings
 from qa_assets.streaming.kafka import end_offsets, ensure_topics
 from qa_assets_tests.conftest import free_port
 

@@ -3,16 +3,24 @@
 import json
 from dataclasses import asdict
 from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.artifacts import Artifact, ArtifactStore
 from qa_assets.defs.resources.spark import SparkResource
 from qa_assets.defs.results import materialized
 from qa_assets.defs.tables import markdown_table, sample_of
 from qa_assets.settings import Settings
 from qa_assets.squad.prompts import source_column
 from qa_assets.squad.report import read_split
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from qa_assets.streaming.batches import Model
+    from qa_assets.streaming.consumer import StreamSummary
 
 
 @dg.asset(
@@ -78,38 +86,70 @@ def answers(
 
     Spark Structured Streaming works off what is there and ends; the sensor starts it again.
     """
-    from qa_assets.deployment import spark_nlp
     from qa_assets.streaming import consumer
 
     model = store.latest("spark_nlp_model")
-    pipeline = spark_nlp.load_pipeline(spark.spark_session, model.path / "pipeline")
     out = store.root / "answers"
     summary = consumer.answer_available(
         spark.spark_session,
         settings.kafka,
         settings.stream,
-        answer=lambda frame: spark_nlp.answer(pipeline, frame),
-        format_source=source_column,
-        no_answer=settings.data.no_answer,
-        model_version=model.info["model_version"],
-        out=out,
+        model_of(settings, spark.spark_session, model),
+        out,
     )
     reached = {str(partition): end for partition, end in summary.end_offsets.items()}
     state = [summary.topic_id, reached, model.data_version]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(sha256(json.dumps(state).encode()).hexdigest()),
-        metadata={
-            "path": dg.MetadataValue.path(str(out)),
-            "topic_id": summary.topic_id,
-            "end_offsets": dg.MetadataValue.json(reached),
-            "answered": summary.answered,
-            "abstained": summary.abstained,
-            "dead_letters": summary.dead_letters,
-            "batches": summary.batches,
-            "duration_s": summary.duration_s,
-            **{f"latency_{name}_s": value for name, value in summary.latency_s.items()},
-        },
+        metadata=streamed(out, summary),
     )
+
+
+def model_of(settings: Settings, session: "SparkSession", artifact: Artifact) -> "Model":
+    """What answers, of an artefact of `spark_nlp_model`."""
+    from pyspark.sql import functions as sf
+
+    from qa_assets.deployment import spark_nlp
+    from qa_assets.streaming.batches import Model
+
+    pipeline = spark_nlp.load_pipeline(session, artifact.path / "pipeline")
+
+    def answer(frame: "DataFrame") -> "DataFrame":
+        source = source_column(sf.col("question"), sf.col("context"))
+        said = sf.col("answer")
+        return (
+            spark_nlp.answer(pipeline, frame.withColumn("source", source))
+            .withColumn("answer", sf.when(~said.isin("", settings.data.no_answer), said))
+            .withColumn("confidence", sf.lit(None).cast("double"))
+            .drop("source")
+        )
+
+    return Model(artifact.info["model_version"], answer)
+
+
+def streamed(out: Path, summary: "StreamSummary") -> dict[str, Any]:
+    """Metadata of `answers`: numbers, which Dagster plots over its materialisations."""
+    reached = {str(partition): end for partition, end in summary.end_offsets.items()}
+    earlier = {"earlier_topics": list(summary.earlier_topics)} if summary.earlier_topics else {}
+    return {
+        "path": dg.MetadataValue.path(str(out)),
+        "topic_id": summary.topic_id,
+        "end_offsets": dg.MetadataValue.json(reached),
+        "partitions": len(reached),
+        "lag": summary.lag,
+        "messages": summary.messages,
+        "answered": summary.answered,
+        "abstained": summary.abstained,
+        "duplicates": summary.duplicates,
+        "dead_letters": summary.dead_letters.total(),
+        "dead_letter_reasons": dg.MetadataValue.json(dict(summary.dead_letters)),
+        "lost": summary.lost,
+        "batches": summary.batches,
+        "duration_s": summary.duration_s,
+        "messages_per_s": summary.messages_per_s,
+        **{f"latency_{name}_s": value for name, value in summary.latency_s.items()},
+        **earlier,
+    }
 
 
 @dg.asset(

@@ -1,8 +1,9 @@
-"""Checks of the streamed answers: none lost, none twice."""
+"""Checks of the streamed answers: none lost, none twice, few that could not be read."""
 
 import dagster as dg
 
 from qa_assets.artifacts import ArtifactStore
+from qa_assets.settings import Settings
 from qa_assets.streaming.table import KEY, answers_of_feed, read_answers
 
 
@@ -32,6 +33,29 @@ def answered_exactly_once(
     return dg.AssetCheckResult(
         passed=twice == 0 and missing == 0,
         metadata={"answers": len(table), "twice": twice, "feed_due": due, "feed_missing": missing},
+    )
+
+
+@dg.asset_check(asset="answers")
+def few_dead_letters(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.AssetCheckResult:
+    """Dead letters are no more of the run's messages than `stream.max_dead_letter_share`."""
+    event = context.instance.get_latest_materialization_event(dg.AssetKey("answers"))
+    if event is None or event.asset_materialization is None:
+        return dg.AssetCheckResult(passed=False, description="answers was never materialised")
+    metadata = event.asset_materialization.metadata
+    letters, messages = (int(str(metadata[name].value)) for name in ("dead_letters", "messages"))
+    share = letters / messages if messages else 0.0
+    return dg.AssetCheckResult(
+        passed=share <= settings.stream.max_dead_letter_share,
+        metadata={
+            "dead_letters": letters,
+            "messages": messages,
+            "share": share,
+            "most": settings.stream.max_dead_letter_share,
+            "reasons": metadata["dead_letter_reasons"],
+        },
     )
 
 

@@ -1,0 +1,55 @@
+"""The questions of a chaos run, good and bad, and a tiny model that answers each in its own way."""
+
+import json
+import random
+from pathlib import Path
+
+from qa_assets.squad.prompts import source_text
+
+_NAMES = ["Ada", "Rollo", "Zoe", "Marie", "Heron", "Danube", "Bela", "Cora", "Edda", "Falk"]
+_DEEDS = [
+    "wrote a program", "led the Norse", "won the prize twice", "eats fish and frogs",
+    "flows through Vienna", "paid for a coffee", "keeps seven goats", "sells old clocks",
+]  # fmt: skip
+BAD = [
+    b"not json", b"", b"{}", b"\xff\xfe", b'{"id": 7}',
+    b'{"id": "x", "question": " ", "context": "c"}',
+]  # fmt: skip
+
+
+def message(number: int, seed: int) -> tuple[bytes, bytes, bool]:
+    """The key and the value of a message, and whether it can be read.
+
+    One in twelve is bad, one in nine has the id of an earlier one.
+    """
+    draw = random.Random(f"{seed}.{number}")
+    if draw.random() < 1 / 12:
+        return f"bad{number}".encode(), draw.choice(BAD), False
+    name = f"q{draw.randrange(number) if number and draw.random() < 1 / 9 else number}"
+    who, deed = draw.choice(_NAMES), draw.choice(_DEEDS)
+    others = " ".join(f"{draw.choice(_NAMES)} {draw.choice(_DEEDS)}." for _ in range(4))
+    question = {"id": name, "question": f"Who {deed}?", "context": f"{who} {deed}. {others}"}
+    return name.encode(), json.dumps(question).encode(), True
+
+
+def make_model(home: Path) -> Path:
+    """An exported T5 with random weights, which says other words to each source.
+
+    Returns:
+        The directory of its ONNX graphs.
+    """
+    import torch
+    from transformers import T5ForConditionalGeneration, T5Tokenizer
+
+    from qa_assets.deployment.onnx import export
+    from qa_assets.training.base_model import create_tiny_t5, save
+
+    texts = [source_text(f"Who {deed}?", f"{name} {deed}.") for name in _NAMES for deed in _DEEDS]
+    base = create_tiny_t5(texts, home / "base", null_text="unavailable", seed=1)
+    tokenizer = T5Tokenizer.from_pretrained(base)
+    config = T5ForConditionalGeneration.config_class.from_pretrained(base)
+    torch.manual_seed(1)
+    model = T5ForConditionalGeneration(config)
+    null_token = tokenizer("unavailable").input_ids[0]
+    model.generation_config.sequence_bias = [[[1], 16.0], [[null_token], 20.0]]
+    return export(save(model, tokenizer, home / "model"), home / "onnx").directory

@@ -1,0 +1,188 @@
+"""Messages of all kinds, what Python and the JSON Schema say of one, and mutations of good ones."""
+
+import json
+import random
+from typing import Any
+
+from qa_assets.streaming import reading
+from qa_assets.streaming.messages import MOST_BYTES, TEXTS, MessageError, validate_question
+
+GOOD = {"id": "1", "question": "Who?", "context": "Ada."}
+
+
+def changed(**fields: Any) -> bytes:
+    """The good message with other fields."""
+    return json.dumps(GOOD | fields).encode()
+
+
+def with_tail(text: bytes) -> bytes:
+    """The good message with more before its last brace."""
+    return json.dumps(GOOD).encode()[:-1] + text + b"}"
+
+
+ALIVE: dict[str, bytes] = {
+    "plain": changed(),
+    "longest": changed(context="x" * TEXTS["context"]["maxLength"]),
+    "more": changed(metadata={"a": "b"}, version=1, unknown=[1]),
+    "absent as null": changed(metadata=None, version=None),
+    "version as 1.0": changed(version=1.0),
+    "unicode": json.dumps(GOOD | {"question": "Où est 東京?"}, ensure_ascii=False).encode(),
+    "escapes": changed(question="Où est 東京 \U0001f600?", context='[1] {"quoted"} \\ \n \0 '),
+    "words of JSON": changed(id="null", question="NaN", context="Infinity"),
+    "looks like a number": changed(id="5", question="1e3", context="true"),
+    "looks like a list": changed(id="[]", question='["a"]', context='{"a": 1}'),
+    "strange metadata": changed(metadata={"": " ", "a": '1 é / \u2028 \x7f " \\ \U0001f600'}),
+    "empty metadata": changed(metadata={}),
+    "nested 500 deep, unread": with_tail(b', "x": ' + b"[" * 500 + b"]" * 500),
+    "space around": b" \n\t" + changed() + b"\r\n ",
+}
+DEAD: dict[str, tuple[bytes | None, str]] = {
+    "null": (None, reading.EMPTY),
+    "empty": (b"", reading.EMPTY),
+    "invalid UTF-8": (b'{"id": "\xff\xfe", "question": "q", "context": "c"}', reading.NOT_UTF8),
+    "UTF-16": (json.dumps(GOOD).encode("utf-16"), reading.NOT_UTF8),
+    "overlong UTF-8": (b'{"id": "\xc0\xaf", "question": "q", "context": "c"}', reading.NOT_UTF8),
+    "surrogate in UTF-8": (with_tail(b', "x": "\xed\xa0\x80"'), reading.NOT_UTF8),
+    "byte order mark": (b"\xef\xbb\xbf" + changed(), reading.NOT_JSON),
+    "binary": (bytes(range(128)), reading.NOT_JSON),
+    "text": (b"hello", reading.NOT_JSON),
+    "blank": (b"  \n", reading.NOT_JSON),
+    "cut": (b'{"id": "1", "question": "Wh', reading.NOT_JSON),
+    "array": (b"[" + changed() + b"]", reading.NOT_JSON),
+    "number": (b"7", reading.NOT_JSON),
+    "string": (b'"who?"', reading.NOT_JSON),
+    "null as text": (b"null", reading.NOT_JSON),
+    "two": (changed() * 2, reading.NOT_JSON),
+    "two, with a comma": (changed() + b", " + changed(), reading.NOT_JSON),
+    "trailing text": (changed() + b" x", reading.NOT_JSON),
+    "closes a list": (changed() + b"] x", reading.NOT_JSON),
+    "one brace more": (changed() + b"}", reading.NOT_JSON),
+    "single quotes": (b"{'id': '1', 'question': 'q', 'context': 'c'}", reading.NOT_JSON),
+    "no quotes": (b'{id: "1", question: "q", context: "c"}', reading.NOT_JSON),
+    "comment": (b"/* a */" + changed(), reading.NOT_JSON),
+    "comma before the end": (with_tail(b","), reading.NOT_JSON),
+    "not a number": (with_tail(b', "x": NaN'), reading.NOT_JSON),
+    "leading zero": (with_tail(b', "x": 01'), reading.NOT_JSON),
+    "bad escape": (b'{"id": "\\x", "question": "q", "context": "c"}', reading.NOT_JSON),
+    "line break in a text": (b'{"id": "1\n", "question": "q", "context": "c"}', reading.NOT_JSON),
+    "nested 50,000 deep": (
+        with_tail(b', "x": ' + b"[" * 50_000 + b"]" * 50_000), reading.NOT_JSON,
+    ),
+    "metadata nested 20,000 deep": (
+        with_tail(b', "metadata": ' + b'{"a":' * 20_000 + b"1" + b"}" * 20_000), reading.NOT_JSON,
+    ),
+    "no fields": (b"{}", reading.MISSING["id"]),
+    "no id": (b'{"question": "q", "context": "c"}', reading.MISSING["id"]),
+    "other case": (b'{"ID": "1", "question": "q", "context": "c"}', reading.MISSING["id"]),
+    "null question": (changed(question=None), reading.MISSING["question"]),
+    "empty question": (changed(question=""), reading.MISSING["question"]),
+    "blank context": (changed(context=" \u00a0\n\u200b\x1c"), reading.MISSING["context"]),
+    "no text in the context": (
+        changed(context="\U0001f600 --- ... \u0301"), reading.MISSING["context"],
+    ),
+    "id of control characters": (changed(id="\0\x1f\u2028"), reading.MISSING["id"]),
+    "number field": (changed(id=5), reading.WRONG_TYPE),
+    "fraction": (changed(question=1.5), reading.WRONG_TYPE),
+    "boolean": (changed(context=True), reading.WRONG_TYPE),
+    "array field": (changed(question=["a"]), reading.WRONG_TYPE),
+    "object field": (changed(context={"a": 1}), reading.WRONG_TYPE),
+    "metadata a number": (changed(metadata=5), reading.WRONG_TYPE),
+    "metadata a list": (changed(metadata=["a"]), reading.WRONG_TYPE),
+    "number in metadata": (changed(metadata={"a": 1}), reading.WRONG_TYPE),
+    "null in metadata": (changed(metadata={"a": None}), reading.WRONG_TYPE),
+    "object in metadata": (changed(metadata={"a": {"b": "c"}}), reading.WRONG_TYPE),
+    "version a text": (changed(version="1"), reading.WRONG_TYPE),
+    "version true": (changed(version=True), reading.WRONG_TYPE),
+    "field twice": (with_tail(b', "id": "2"'), reading.TWICE),
+    "metadata twice": (with_tail(b', "metadata": {"a": "b", "a": "c"}'), reading.TWICE),
+    "unknown version": (changed(version=2), reading.WRONG_VERSION),
+    "version 1.5": (changed(version=1.5), reading.WRONG_VERSION),
+    "huge version": (changed(version=10**300), reading.WRONG_VERSION),
+    **{
+        f"long {name}": (changed(**{name: "x" * (rule["maxLength"] + 1)}), reading.TOO_LONG[name])
+        for name, rule in TEXTS.items()
+    },
+    "10 MB context": (changed(context="x" * 10_000_000), reading.TOO_LARGE),
+    "too large by one": (
+        with_tail(b', "x": "' + b"x" * (MOST_BYTES - len(changed()) - 8) + b'"'), reading.TOO_LARGE,
+    ),
+}  # fmt: skip
+
+
+class _TwiceError(ValueError):
+    pass
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise _TwiceError
+    return dict(pairs)
+
+
+def _no(constant: str) -> float:
+    raise ValueError(constant)
+
+
+def half_a_pair(value: bytes) -> bool:
+    """Whether a text of the message holds half a surrogate pair, which is no character.
+
+    Spark reads it as `?`, or refuses it in metadata; Python cannot write it at all.
+    """
+    try:
+        json.dumps(json.loads(value), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def readable(value: bytes | None) -> bool:
+    """Whether a strict reader of JSON and the JSON Schema take the message."""
+    if value is None or len(value) > MOST_BYTES:
+        return False
+    try:
+        text = value.decode()
+        message = json.loads(text, parse_constant=_no)
+        if not isinstance(message, dict):
+            return False
+        top = json.JSONDecoder(object_pairs_hook=list).decode(text)
+        _once(top)
+        if isinstance(message.get("metadata"), dict):
+            _once(dict(top)["metadata"])
+        validate_question(message)
+    except (ValueError, RecursionError, MessageError):
+        return False
+    return True
+
+
+def mutated(rng: random.Random, value: bytes) -> bytes:
+    """One to four random edits: bytes, pieces, and what JSON is made of."""
+    edited = bytearray(value)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(edited) + 1)
+        match rng.randrange(7):
+            case 0:
+                edited[at:at] = bytes([rng.randrange(256)])
+            case 1:
+                del edited[at : at + rng.choice([1, 1, 2, 20])]
+            case 2:
+                edited[at : at + 1] = bytes([rng.randrange(256)])
+            case 3:
+                edited[at:at] = rng.choice(_PIECES)
+            case 4:
+                start = rng.randrange(len(edited) + 1)
+                edited[at:at] = edited[start : start + rng.randrange(40)]
+            case 5:
+                edited = edited[:at]
+            case 6:
+                edited[at : at + 1] = rng.choice(_PIECES)
+    return bytes(edited)
+
+
+_PIECES = [
+    b'"', b"{", b"}", b"[", b"]", b":", b",", b"\\", b"\\u0000", b"\\ud83d", b"null", b"true",
+    b"1e999", b"-", b"\xff", b"\xc2\xa0", b"\xef\xbb\xbf", b"'", b"/*", b" ", b"\n", b"\0",
+    b'"id":', b'"version":2', b'"metadata":{"a":1},', b"[[[[", b"}}}}", b'"question":"",',
+    b'"context":["x"],',
+]  # fmt: skip
