@@ -136,6 +136,11 @@ class ServingSettings(_Group):
         500, ge=1, description="Questions at least that must be answered as by transformers."
     )
 
+    @property
+    def model(self) -> str:
+        """The asset that serves."""
+        return f"{self.engine}_model"
+
 
 _PROFILES: dict[str, dict[str, Any]] = {
     "quickstart": {

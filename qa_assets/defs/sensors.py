@@ -57,8 +57,8 @@ def new_questions(
         reason = f"all {topic.total} messages of {topic_name} are answered"
     elif lost and settings.stream.on_data_loss == "fail":
         reason = losses.remedy(topic_name, lost)  # a run would only say so again
-    elif store.find("spark_nlp_model") is None:
-        reason = f"{pending} messages wait for a spark_nlp_model: materialise it first"
+    elif store.find(settings.serving.model) is None:
+        reason = f"{pending} messages wait for a {settings.serving.model}: materialise it first"
     elif run_id := _active_run(context.instance):
         reason = f"{pending} messages; run {run_id} answers already"
     else:

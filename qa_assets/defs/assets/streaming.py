@@ -13,11 +13,10 @@ from qa_assets.defs.resources.spark import SparkResource
 from qa_assets.defs.results import materialized
 from qa_assets.defs.tables import markdown_table, sample_of
 from qa_assets.settings import Settings
-from qa_assets.squad.prompts import source_column
 from qa_assets.squad.report import read_split
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
     from qa_assets.streaming.batches import Model
     from qa_assets.streaming.consumer import StreamSummary
@@ -70,7 +69,7 @@ questions = dg.AssetSpec(
 @dg.asset(
     # question_feed too, though it only writes to the topic: an external asset puts no order
     # between the steps of one run
-    deps=["questions", "question_feed", "spark_nlp_model"],
+    deps=["questions", "question_feed", "spark_nlp_model", "ctranslate2_model"],
     group_name="streaming",
     kinds={"kafka", "pyspark", "sparknlp"},
     owners=["team:platform"],
@@ -88,13 +87,13 @@ def answers(
     """
     from qa_assets.streaming import consumer
 
-    model = store.latest("spark_nlp_model")
+    model = store.latest(settings.serving.model)
     out = store.root / "answers"
     summary = consumer.answer_available(
         spark.spark_session,
         settings.kafka,
         settings.stream,
-        model_of(settings, spark.spark_session, model),
+        model_of(spark.spark_session, model),
         out,
     )
     reached = {str(partition): end for partition, end in summary.end_offsets.items()}
@@ -105,25 +104,12 @@ def answers(
     )
 
 
-def model_of(settings: Settings, session: "SparkSession", artifact: Artifact) -> "Model":
-    """What answers, of an artefact of `spark_nlp_model`."""
-    from pyspark.sql import functions as sf
-
-    from qa_assets.deployment import spark_nlp
+def model_of(session: "SparkSession", artifact: Artifact) -> "Model":
+    """What answers, of an artefact of the model that the settings have serve."""
+    from qa_assets.deployment import serving
     from qa_assets.streaming.batches import Model
 
-    pipeline = spark_nlp.load_pipeline(session, artifact.path / "pipeline")
-
-    def answer(frame: "DataFrame") -> "DataFrame":
-        source = source_column(sf.col("question"), sf.col("context"))
-        said = sf.col("answer")
-        return (
-            spark_nlp.answer(pipeline, frame.withColumn("source", source))
-            .withColumn("answer", sf.when(~said.isin("", settings.data.no_answer), said))
-            .withColumn("confidence", sf.lit(None).cast("double"))
-            .drop("source")
-        )
-
+    answer = serving.answerer(session, artifact.path / artifact.info["serves"])
     return Model(artifact.info["model_version"], answer)
 
 
