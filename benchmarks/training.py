@@ -13,9 +13,7 @@ cached, and the ratio.
 import argparse
 import os
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +55,19 @@ def main() -> None:
               f"ratio {median['ours'] / median['trainer']:.2f}")  # fmt: skip
 
 
-def rate(name: str, steps: Iterator[int]) -> tuple[float, float]:
-    """Questions a second and by CPU second of two cores, over all steps but the first."""
-    next(steps)
-    wall, cpu, questions = time.perf_counter(), time.process_time(), 0
-    for count in steps:
-        questions += count
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+Mark = tuple[int, float, float]
+"""The questions of a step, and wall clock and CPU time at its end."""
+
+
+def mark(questions: int) -> Mark:
+    """The end of a step, now."""
+    return questions, time.perf_counter(), time.process_time()
+
+
+def rate(name: str, marks: list[Mark]) -> tuple[float, float]:
+    """Questions a second and by CPU second of all cores, over all steps but the first."""
+    questions = sum(count for count, _, _ in marks[1:])
+    wall, cpu = (marks[-1][place] - marks[0][place] for place in (1, 2))
     result = questions / wall, questions / cpu * len(os.sched_getaffinity(0))
     print(f"{name}: {questions} questions in {wall:.1f} s, {cpu:.1f} s of CPU: "
           f"{result[0]:.2f} questions/s, {result[1]:.2f} by CPU time", flush=True)  # fmt: skip
@@ -89,7 +93,7 @@ class Ours:
         self.stepper = Stepper(config, trainee, self.examples, tokenizer.pad_token_id)
         # one run through the steps; a round goes on where the last ended
         self.run = self.stepper.steps()
-        steps = self.stepper._epoch(0)
+        steps = self.stepper.epoch(0)
         places = sum(
             len(part) * lengths[part].max()
             for lengths in (self.examples.sources.lengths, self.examples.targets.lengths)
@@ -99,11 +103,13 @@ class Ours:
         self.padding = 1 - _tokens(self.examples) / places
         self.sizes = [sum(map(len, step)) for step in steps]
 
-    def steps(self, count: int) -> Iterator[int]:
-        """Take a step more than `count`, which yields its questions each time."""
+    def steps(self, count: int) -> list[Mark]:
+        """Take a step more than `count`."""
+        marks = []
         for _ in range(count + 1):
             next(self.run)
-            yield self.sizes[(self.stepper.position.step - 1) % len(self.sizes)]
+            marks.append(mark(self.sizes[(self.stepper.position.step - 1) % len(self.sizes)]))
+        return marks
 
 
 def _tokens(examples: Any) -> int:
@@ -135,13 +141,14 @@ class Theirs:
         """Share of what was computed."""
         return 1 - self.tokens / self.places
 
-    def steps(self, batch_size: int, count: int) -> Iterator[int]:
-        """Take a step more than `count`; yields questions after each."""
+    def steps(self, batch_size: int, count: int) -> list[Mark]:
+        """Take a step more than `count`."""
         import torch
         from transformers import (
             DataCollatorForSeq2Seq,
             Seq2SeqTrainer,
             Seq2SeqTrainingArguments,
+            TrainerCallback,
         )
 
         benchmark = self
@@ -176,28 +183,15 @@ class Theirs:
             train_dataset=self.rows,
             data_collator=counted,
         )
-        yield from stepwise(trainer, _STEP_QUESTIONS)
+        marks: list[Mark] = []
 
+        class Clock(TrainerCallback):  # type: ignore[misc]
+            def on_step_end(self, *_: Any, **__: Any) -> None:
+                marks.append(mark(_STEP_QUESTIONS))
 
-def stepwise(trainer: Any, questions: int) -> Iterator[int]:
-    """Let a trainer train in a thread of its own, one step for each item that is asked for."""
-    from transformers import TrainerCallback
-
-    go, done = threading.Semaphore(0), threading.Semaphore(0)
-
-    class Stop(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            done.release()
-            go.acquire()
-
-    trainer.add_callback(Stop())
-    thread = threading.Thread(target=trainer.train)
-    thread.start()
-    for _ in range(trainer.args.max_steps):
-        done.acquire()
-        yield questions
-        go.release()
-    thread.join()
+        trainer.add_callback(Clock())
+        trainer.train()
+        return marks
 
 
 def first_step(given: argparse.Namespace, home: Path) -> None:

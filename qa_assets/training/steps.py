@@ -87,7 +87,7 @@ class Stepper:
         torch.set_float32_matmul_precision("high")
         self.config, self.examples, self.pad_id = config, examples, pad_id
         self.stop, self.rank, self.world_size = stop, rank, world_size
-        self.per_epoch = len(self._epoch(0))
+        self.per_epoch = len(self.epoch(0))
         self.total = max(1, round(config.epochs * self.per_epoch))
         self.model = trainee.model.to("cuda" if torch.cuda.is_available() else "cpu")
         loss = SummedLoss(self.model, config.label_smoothing)
@@ -157,7 +157,8 @@ class Stepper:
         self.position.losses += [float(loss) for loss in self._losses]
         self._losses.clear()
 
-    def _epoch(self, number: int) -> list[dataset.Step]:
+    def epoch(self, number: int) -> list[dataset.Step]:
+        """The steps of an epoch, counted from 0."""
         return dataset.epoch_steps(
             self.examples.sources.lengths, self.examples.targets.lengths, self.config, number
         )
@@ -166,7 +167,7 @@ class Stepper:
         """The steps of one epoch after the other, without end, from one on."""
         epoch = 0
         while True:
-            steps = self._epoch(epoch)
+            steps = self.epoch(epoch)
             yield from steps[number:]
             number = max(0, number - len(steps))
             epoch += 1

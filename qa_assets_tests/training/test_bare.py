@@ -16,14 +16,15 @@ _ABSENT = [
 ]  # fmt: skip
 _RUN = f"""
 import sys
-from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 
-class Absent(MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name.split(".")[0] in {_ABSENT!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.split(".")[0] not in {_ABSENT!r}:
+            return super().find_spec(name, path, target)
 
-sys.meta_path.insert(0, Absent())
+sys.meta_path[sys.meta_path.index(PathFinder)] = Bare
 from qa_assets.training.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """

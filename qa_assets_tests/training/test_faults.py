@@ -61,7 +61,7 @@ def test_killed_processes_are_gone_on_from(
     """Killed twice, at steps that a clock decides; the third process ends the training."""
     out = tmp_path / "out"
     run = command(CONFIG.model_copy(update=_CHANGES), base, data, out)
-    reached = []
+    reached: list[int] = []
     for more in (5, 11):
         process = subprocess.Popen(run, stderr=subprocess.DEVNULL)
         before = reached[-1] if reached else 0
@@ -76,8 +76,8 @@ def test_killed_processes_are_gone_on_from(
     assert f"going on from step {reached[1]}" in log
     require_same(TrainingResult.read(out / RESULT), unbroken)
     assert {path.name for path in out.iterdir()} == {"checkpoint", RESULT, ".lock"}
-    again = subprocess.run(run, check=True, capture_output=True, text=True).stderr
-    assert "has finished already" in again
+    # once more it has nothing to do
+    require_same(train(base, data, out, _CHANGES), unbroken)
 
 
 def steps_of(out: Path) -> int:
@@ -163,27 +163,24 @@ def test_diverging_keeps_the_last_good_checkpoint(base: Path, data: Path, tmp_pa
         with pytest.raises(TrainingError, match="gradient at step 2 is nan: lower the learning"):
             train(base, data, tmp_path, _CHANGES)
     assert state.checkpoints(tmp_path) == [kept]
-    assert loop.train  # the module is whole again
 
 
 def test_out_of_memory_names_the_remedy(base: Path, data: Path, tmp_path: Path) -> None:
-    """An address space too small for the logits of a step."""
-    run = command(CONFIG, base, data, tmp_path / "out")
-    code = (
-        "import sys, torch\n"
-        "from qa_assets.training import fast_t5\n"
-        "from qa_assets.training.__main__ import main\n"
-        "forward = fast_t5.SummedLoss.forward\n"
-        "def large(self, **batch):\n"
-        "    torch.empty(2**45)\n"  # more than any machine has: the allocator's own error
-        "    return forward(self, **batch)\n"
-        "fast_t5.SummedLoss.forward = large\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    done = subprocess.run([run[0], "-c", code, *run[3:]], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "out of memory at step 1: lower max_batch_tokens (4096)" in done.stderr
-    assert "Traceback" not in done.stderr
+    """What a step needs is more than any machine has: the allocator's own error."""
+    import torch
+
+    from qa_assets.training import fast_t5
+
+    def large(*_: Any, **__: Any) -> Any:
+        return torch.empty(2**45)
+
+    train(base, data, tmp_path, _CHANGES, max_seconds=0)
+    (kept,) = state.checkpoints(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_t5.SummedLoss, "forward", large)
+        with pytest.raises(TrainingError, match=r"out of memory at step 2: lower max_batch_tokens"):
+            train(base, data, tmp_path, _CHANGES)
+    assert state.checkpoints(tmp_path) == [kept]
 
 
 def test_early_stopping_and_metric(base: Path, data: Path, tmp_path: Path) -> None:

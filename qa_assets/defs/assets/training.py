@@ -21,11 +21,11 @@ from qa_assets.training.config import SearchSpace, TrainingConfig
 class SpaceConfig(dg.Config):
     """What several trials draw from. Empty: as `SearchSpace` says."""
 
-    learning_rate: list[float] = Field([], description="Least and greatest.")
+    learning_rate: list[float] = Field(default=[], description="Least and greatest.")
     batch_tokens: list[int] = []
-    schedule: list[str] = Field([], description="linear, cosine, constant")
-    optimizer: list[str] = Field([], description="adamw, adafactor")
-    lora_rank: list[int] = Field([], description="0: all weights are trained.")
+    schedule: list[str] = Field(default=[], description="linear, cosine, constant")
+    optimizer: list[str] = Field(default=[], description="adamw, adafactor")
+    lora_rank: list[int] = Field(default=[], description="0: all weights are trained.")
 
 
 class TrainingOverrides(dg.Config):
