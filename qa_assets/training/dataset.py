@@ -165,8 +165,8 @@ def epoch_steps(
     """The optimiser steps of one epoch; every example occurs once.
 
     Parts hold examples of like length, and a step parts of all lengths. The few examples with long
-    targets have parts of their own, as each would pad all targets beside it. `max_batch_tokens`
-    splits parts further, which changes nothing of what a step learns from.
+    targets have parts of their own, as each would pad all targets beside it, unless a part is all
+    of a step. `max_batch_tokens` splits parts further, which changes nothing of what is learnt.
 
     Args:
         sources: tokens of each example's source.
@@ -177,7 +177,8 @@ def epoch_steps(
     rng = np.random.default_rng((config.seed, epoch))
     part_tokens = min(_PART_TOKENS, config.batch_tokens)
     order = rng.permutation(len(sources))
-    long = targets[order] > np.percentile(targets, _SHORT)
+    most = np.percentile(targets, _SHORT) if config.batch_tokens > _PART_TOKENS else targets.max()
+    long = targets[order] > most
     pool = max(1, round(_POOL * part_tokens / sources.mean()))
     parts: list[list[int]] = []
     for group in (order[~long], order[long]):

@@ -31,7 +31,7 @@ class SpaceConfig(dg.Config):
 class TrainingOverrides(dg.Config):
     """What to do otherwise than the profile says, in this run. Empty: as the profile."""
 
-    trials: int | None = Field(None, description="More than one search `space`.")
+    trials: int | None = Field(default=None, description="More than one search `space`.")
     space: SpaceConfig = SpaceConfig()
     learning_rate: float | None = None
     batch_tokens: int | None = None
