@@ -6,18 +6,17 @@ logits of padding. Here each of these is one operation, and logits are computed 
 only. The submodules are called as they are, so that adapters in them (peft) are trained as well.
 """
 
-import math
 from typing import TYPE_CHECKING, Any
 
-# all of this is torch, and only what trains imports it
+# only what trains imports this module
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 from torch.nn import functional  # noqa: TID253
 
+from qa_assets.training import fast_ops
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-_BITS = 15  # of a random number by which an element is dropped or kept
 
 
 class UnknownModelError(TypeError):
@@ -55,7 +54,7 @@ class SummedLoss(nn.Module):  # type: ignore[misc]
             attention_mask: of that shape, 0 where there is padding.
             labels: of shape [rows, target tokens], -100 where there is padding.
         """
-        model, dtype = self.model, _compute_dtype(input_ids.device)
+        model, dtype = self.model, _compute_dtype(self.model.shared.weight)
         decoder_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)
         # at once, so that there is but one gradient of the size of the vocabulary
         embedded = functional.embedding(
@@ -126,7 +125,7 @@ class SummedLoss(nn.Module):  # type: ignore[misc]
         def by_head(values: Tensor) -> Tensor:
             return values.view(batch, -1, heads, module.key_value_proj_dim).transpose(1, 2)
 
-        attended = _Attention.apply(
+        attended = fast_ops.Attention.apply(
             by_head(module.q(queries)), by_head(module.k(keys)), by_head(module.v(keys)),
             bias, relative, self._rate,
         )  # fmt: skip
@@ -138,16 +137,19 @@ class SummedLoss(nn.Module):  # type: ignore[misc]
         return rate if self.training else 0.0
 
     def _drop(self, values: Tensor) -> Tensor:
-        return _Dropout.apply(values, self._rate) if self._rate else values
+        return fast_ops.Dropout.apply(values, self._rate) if self._rate else values
 
     def _add(self, hidden: Tensor, change: Tensor) -> Tensor:
-        return hidden + self._drop(change)
+        return (
+            fast_ops.AddDropped.apply(hidden, change, self._rate) if self._rate else hidden + change
+        )
 
 
-def _compute_dtype(device: torch.device) -> torch.dtype:
-    if torch.is_autocast_enabled(device.type):
-        return torch.get_autocast_dtype(device.type)
-    return torch.float32
+def _compute_dtype(weight: Tensor) -> torch.dtype:
+    device = weight.device.type
+    autocast = torch.is_autocast_enabled(device)
+    dtype: torch.dtype = torch.get_autocast_dtype(device) if autocast else weight.dtype
+    return dtype
 
 
 def _mask_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -158,85 +160,5 @@ def _mask_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _norm(module: Any, hidden: Tensor, dtype: torch.dtype) -> Tensor:
     """T5's norm: without mean and bias, computed in fp32."""
-    weight = module.weight
-    return functional.rms_norm(hidden, weight.shape, weight, module.variance_epsilon).to(dtype)
-
-
-class _Attention(torch.autograd.Function):  # type: ignore[misc]
-    """softmax(q k' + bias) v with dropout, T5's scores being unscaled."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        bias: Tensor,
-        relative: Tensor | None,
-        rate: float,
-    ) -> Tensor:
-        shape = (*q.shape[:3], k.shape[2])
-        q, k, v = (values.reshape(-1, *values.shape[2:]) for values in (q, k, v))
-        added = bias.expand(shape).reshape(-1, *shape[2:])
-        probabilities = torch.softmax(torch.baddbmm(added, q, k.transpose(1, 2)), dim=-1)
-        kept = _kept(probabilities, rate) if rate else None
-        ctx.save_for_backward(q, k, v, probabilities, kept)
-        ctx.shape, ctx.rate, ctx.relative = shape, rate, relative is not None
-        used = probabilities if kept is None else _keep(probabilities, kept)
-        out = torch.bmm(used, v)
-        return (out.div_(1 - rate) if rate else out).view(*shape[:3], -1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        q, k, v, probabilities, kept = ctx.saved_tensors
-        shape, rate = ctx.shape, ctx.rate
-        grad = grad.reshape(-1, *grad.shape[2:])
-        if rate:
-            grad = grad / (1 - rate)
-        used = probabilities if kept is None else _keep(probabilities, kept)
-        grad_v = torch.bmm(used.transpose(1, 2), grad)
-        grad_p = torch.bmm(grad, v.transpose(1, 2))
-        if kept is not None:
-            grad_p = _keep(grad_p, kept)
-        # the arguments of softmax's own backward
-        grad_s = torch._softmax_backward_data(grad_p, probabilities, -1, probabilities.dtype)  # noqa: SLF001
-        grads = torch.bmm(grad_s, k), torch.bmm(grad_s.transpose(1, 2), q), grad_v
-        relative = grad_s.view(shape).sum(0, keepdim=True) if ctx.relative else None
-        return (*(g.view(*shape[:2], *g.shape[1:]) for g in grads), None, relative, None)
-
-
-class _Dropout(torch.autograd.Function):  # type: ignore[misc]
-    """Dropout, the same in backward as in forward."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, rate: float) -> Tensor:
-        kept = _kept(values, rate)
-        ctx.save_for_backward(kept)
-        ctx.rate = rate
-        return _keep(values, kept).mul_(1 / (1 - rate))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        (kept,) = ctx.saved_tensors
-        return _keep(grad, kept).mul_(1 / (1 - ctx.rate)), None
-
-
-_INTEGERS = {2: torch.int16, 4: torch.int32}
-
-
-def _kept(values: Tensor, rate: float) -> Tensor:
-    """Bits to `_keep` values by: integers of their size, all ones, or all zeros with a rate.
-
-    torch's Bernoulli numbers cost more than the layer that they are for; of one 64-bit number, four
-    of 15 bits are had here, which makes the rate exact to 1 in 32,768.
-    """
-    count = values.numel()
-    numbers = torch.empty(math.ceil(count / 4), dtype=torch.int64, device=values.device).random_()
-    bits = numbers.view(torch.int16)[:count].bitwise_and_(2**_BITS - 1)
-    bits.sub_(round((1 - rate) * 2**_BITS)).bitwise_right_shift_(_BITS)
-    return bits.to(_INTEGERS[values.element_size()]).view(values.shape)
-
-
-def _keep(values: Tensor, kept: Tensor) -> Tensor:
-    """The values, with zeros where the bits are zero."""
-    return (values.contiguous().view(kept.dtype) & kept).view(values.dtype)
+    # peft's adapters leave norms alone, as they are no linear layers
+    return fast_ops.Norm.apply(hidden, module.weight, module.variance_epsilon, dtype)

@@ -55,8 +55,8 @@ def ours(model: Any, batch: dict[str, Any], precision: str) -> Any:
         return SummedLoss(model).eval()(**batch)
 
 
-def test_loss_and_gradients_are_those_of_transformers(babbler: Path, batch: dict[str, Any]) -> None:
-    model, _ = base_model.load(babbler)
+def test_loss_and_gradients_are_those_of_transformers(base: Path, batch: dict[str, Any]) -> None:
+    model, _ = base_model.load(base)
     loss, expected = gradients(model, lambda: theirs(model, batch, "fp32"))
     fast, found = gradients(model, lambda: ours(model, batch, "fp32"))
     assert fast == pytest.approx(loss, rel=1e-5)
@@ -90,11 +90,11 @@ def test_first_t5_too(base: Path, batch: dict[str, Any]) -> None:
 def test_dropout_drops_its_share_and_keeps_the_mean(dtype: str) -> None:
     import torch
 
-    from qa_assets.training.fast_t5 import _Dropout
+    from qa_assets.training.fast_ops import Dropout
 
     torch.manual_seed(3)
     ones = torch.ones(1_000_003, dtype=getattr(torch, dtype), requires_grad=True)
-    dropped = _Dropout.apply(ones, 0.1)
+    dropped = Dropout.apply(ones, 0.1)
     values = dropped.detach().float()
     assert float((values == 0).float().mean()) == pytest.approx(0.1, abs=0.002)
     assert float(values.mean()) == pytest.approx(1.0, abs=0.004)
@@ -106,8 +106,25 @@ def test_dropout_drops_its_share_and_keeps_the_mean(dtype: str) -> None:
     assert float((zeros[4:] * zeros[:-4]).mean()) == pytest.approx(0.01, abs=0.001)
 
 
-def test_adapters_are_trained_and_nothing_else(babbler: Path, batch: dict[str, Any]) -> None:
-    model, _ = base_model.load(babbler)
+def test_residual_is_dropped_alike_both_ways() -> None:
+    import torch
+
+    from qa_assets.training.fast_ops import AddDropped
+
+    hidden, change = (torch.full((1000, 50), value, requires_grad=True) for value in (2.0, 9.0))
+    out = AddDropped.apply(hidden, change, 0.2)
+    out.sum().backward()
+    kept = (out.detach() - 2) / 9
+    assert sorted(set(kept.flatten().tolist())) == pytest.approx([0, 1.25])
+    assert float(kept.mean()) == pytest.approx(1, abs=0.02)
+    assert change.grad is not None
+    assert torch.allclose(change.grad, kept)
+    assert hidden.grad is not None
+    assert bool((hidden.grad == 1).all())
+
+
+def test_adapters_are_trained_and_nothing_else(base: Path, batch: dict[str, Any]) -> None:
+    model, _ = base_model.load(base)
     trainee = adapters.prepare(model, CONFIG.model_copy(update={"lora_rank": 4}))
     assert all("lora" in name for name in trainee.trainable)
     expected = gradients(trainee.model, lambda: theirs(trainee.model, batch, "fp32"))
