@@ -50,7 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
             null_text=given.null_text,
             train_limit=given.train_limit,
             cache=given.out.parent / "features",
-            checkpoint_seconds=given.checkpoint_seconds,
             max_seconds=given.max_seconds,
         )
         if not result.finished:
@@ -120,7 +119,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter")
     add("--null-text", default="unavailable", help="what the model says to abstain")
     add("--train-limit", type=int, help="learn from so many rows, drawn at random")
-    add("--checkpoint-seconds", type=float, default=300)
     add("--max-seconds", type=float, help="stop with a checkpoint after so long, exit code 75")
     add(
         "--evaluation-seconds", type=float, default=240,

@@ -86,6 +86,9 @@ class TrainingConfig(BaseModel):
     )
     eval_batch_size: int = Field(32, ge=1, description="Questions decoded together.")
     evaluations: int = Field(2, ge=1, description="Evaluations over a training.")
+    checkpoint_minutes: float = Field(
+        5, ge=0, description="Time between checkpoints: what a kill loses at most."
+    )
     seed: int = 20
 
     @model_validator(mode="after")
@@ -100,6 +103,12 @@ class TrainingConfig(BaseModel):
                 f"{self.evaluations}"
             )
         return self
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What a training depends on: all but what says how fast and how safely it runs."""
+        how = {"max_batch_tokens", "eval_batch_size", "checkpoint_minutes"}
+        return self.model_dump(mode="json", exclude=how)
 
     @property
     def decoding(self) -> dict[str, Any]:

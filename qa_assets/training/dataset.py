@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _VERSION = 1  # of what is cached
+_KEPT = 5  # files of the cache
 _POOL = 100  # parts among which examples are sorted by length
 _PART_TOKENS = 4096  # of a part, padding included
 _SHORT = 90  # percentile of target lengths up to which targets share a part
@@ -138,6 +139,8 @@ def _write(examples: Examples, path: Path) -> None:
 
     table = pa.table({"source": column(examples.sources), "target": column(examples.targets)})
     path.parent.mkdir(parents=True, exist_ok=True)
+    for old in sorted(path.parent.glob("*.parquet"), key=lambda one: one.stat().st_mtime)[:-_KEPT]:
+        old.unlink(missing_ok=True)
     with files.replacing(path) as unfinished:
         pq.write_table(
             table.replace_schema_metadata({"counts": json.dumps(examples.counts)}),

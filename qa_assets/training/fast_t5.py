@@ -125,10 +125,12 @@ class SummedLoss(nn.Module):  # type: ignore[misc]
         def by_head(values: Tensor) -> Tensor:
             return values.view(batch, -1, heads, module.key_value_proj_dim).transpose(1, 2)
 
-        attended = fast_ops.Attention.apply(
-            by_head(module.q(queries)), by_head(module.k(keys)), by_head(module.v(keys)),
-            bias, relative, self._rate,
-        )  # fmt: skip
+        if keys is queries:
+            q, k, v = map(by_head, _projected(queries, module.q, module.k, module.v))
+        else:
+            q = by_head(module.q(queries))
+            k, v = map(by_head, _projected(keys, module.k, module.v))
+        attended = fast_ops.Attention.apply(q, k, v, bias, relative, self._rate)
         return module.o(attended.transpose(1, 2).flatten(2))
 
     @property
@@ -143,6 +145,14 @@ class SummedLoss(nn.Module):  # type: ignore[misc]
         return (
             fast_ops.AddDropped.apply(hidden, change, self._rate) if self._rate else hidden + change
         )
+
+
+def _projected(values: Tensor, *modules: Any) -> list[Tensor]:
+    """What each of some linear layers makes of the same values, in one product if they are bare."""
+    if any(type(module) is not nn.Linear for module in modules):  # adapters
+        return [module(values) for module in modules]
+    together = functional.linear(values, torch.cat([module.weight for module in modules]))
+    return list(together.split([module.out_features for module in modules], dim=-1))
 
 
 def _compute_dtype(weight: Tensor) -> torch.dtype:

@@ -33,7 +33,6 @@ def train(
     world_size: int = 1,
     train_limit: int | None = None,
     cache: Path | None = None,
-    checkpoint_seconds: float = 300,
     max_seconds: float | None = None,
 ) -> TrainingResult:
     """Fine-tune a model; leave the best in `out/checkpoint`, the rest in `out/training.json`.
@@ -57,7 +56,6 @@ def train(
         world_size: processes; above 1 a process group of PyTorch must exist.
         train_limit: learn from so many rows at most.
         cache: directory to keep token ids in.
-        checkpoint_seconds: time between checkpoints, which is what a kill loses at most.
         max_seconds: return after so long with a checkpoint, unfinished, to go on at the next call.
 
     Raises:
@@ -76,4 +74,4 @@ def train(
             _log.info("%s has finished already", out)
             return result
         run.start(stop, rank, world_size)
-        return run.finish(checkpoint_seconds, max_seconds)
+        return run.finish(max_seconds)

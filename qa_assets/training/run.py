@@ -49,7 +49,7 @@ class Run:
             self.train_rows, self.tokenizer, config, self.null_text, cache, train_limit
         )
         weights = Path(self.base) / "model.safetensors"
-        self.shape = config.model_dump(mode="json") | {
+        self.shape = config.shape | {
             "base": hash_files(weights) if weights.exists() else str(self.base),
             "train": key,
             "valid": hash_files(self.valid_rows),
@@ -76,7 +76,7 @@ class Run:
             self.out, self.shape, parameters, self.stepper.optimizer
         )
 
-    def finish(self, checkpoint_seconds: float, max_seconds: float | None) -> TrainingResult:
+    def finish(self, max_seconds: float | None) -> TrainingResult:
         """Train to the end, or to the end of the time."""
         position = self.stepper.position
         started = saved = time.monotonic()
@@ -89,11 +89,10 @@ class Run:
             if progress >= 1:
                 break
             now = time.monotonic()
-            paused = max_seconds is not None and now - started > max_seconds
-            if self.stepper.agreed(paused):
+            if max_seconds is not None and self.stepper.agreed(now - started > max_seconds):
                 self._save()
                 return self._result(finished=False)
-            if self.rank == 0 and (due or now - saved > checkpoint_seconds):
+            if self.rank == 0 and (due or now - saved > 60 * self.config.checkpoint_minutes):
                 self._save()
                 saved = time.monotonic()
         if self.config.average_last > 1 and self.rank == 0:

@@ -50,7 +50,7 @@ def command(config: TrainingConfig, base: Path, data: Path, out: Path) -> list[s
     return [
         sys.executable, "-m", "qa_assets.training", "--base", str(base),
         "--train", str(data / "train"), "--valid", str(data / "valid"), "--out", str(out),
-        "--config", str(settings), "--null-text", NULL_TEXT, "--checkpoint-seconds", "0",
+        "--config", str(settings), "--null-text", NULL_TEXT, "--set", "checkpoint_minutes=0",
     ]  # fmt: skip
 
 
@@ -118,6 +118,8 @@ def test_another_training_is_not_gone_on_from(base: Path, data: Path, tmp_path: 
     train(base, data, tmp_path, max_seconds=0)
     with pytest.raises(TrainingError, match=r"learning_rate: 0\.001 there, 0\.002 now"):
         train(base, data, tmp_path, {"learning_rate": 0.002})
+    # memory is no part of what is learnt
+    assert train(base, data, tmp_path, {"max_batch_tokens": 300}).finished
 
 
 def test_two_at_once_are_not_let(base: Path, data: Path, tmp_path: Path) -> None:

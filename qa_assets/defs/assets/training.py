@@ -129,14 +129,20 @@ def checkpoints(
     return materialized(draft.done(), mlflow=settings.tracking_uri, **_metadata(trials))
 
 
-def _work(store: ArtifactStore, settings: Settings, *shape: Any) -> Path:
+def _work(
+    store: ArtifactStore,
+    settings: Settings,
+    train: Artifact,
+    valid: Artifact,
+    training: TrainingConfig,
+    count: int,
+    space: SearchSpace,
+) -> Path:
     """Where the trials of these inputs and settings lie until they are whole."""
     values = [
-        one.data_version if isinstance(one, Artifact) else one if isinstance(one, int)
-        else one.model_dump(mode="json")
-        for one in shape
+        train.data_version, valid.data_version, training.shape, count, space.model_dump(),
+        settings.model.base, settings.data.no_answer,
     ]  # fmt: skip
-    values += [settings.model.base, settings.data.no_answer]
     key = hashlib.sha256(json.dumps(values).encode()).hexdigest()
     path = store.root / "checkpoints" / f".draft-{key[:16]}"  # `prune` removes it if abandoned
     path.mkdir(parents=True, exist_ok=True)
