@@ -9,11 +9,14 @@ unexport PYTHONDONTWRITEBYTECODE
 # threads of torch that wait must not take the cores from Spark beside them
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run ui test chaos lint setup doctor lock clean help
+.PHONY: run train-full ui test chaos lint setup doctor lock clean help
 .DEFAULT_GOAL := help
 
 run: setup  ## materialise the whole graph once (PROFILE=quickstart|squad|cluster)
 	@$(BIN)/qa-assets run
+
+train-full: setup  ## all of SQuAD v2 by the recipe for quality, hours on a CPU; goes on if stopped
+	@$(BIN)/qa-assets run --profile squad --job train_full
 
 ui: setup  ## Dagster's UI, with broker and sensor, until Ctrl-C
 	@$(BIN)/qa-assets ui
@@ -46,4 +49,4 @@ clean:  ## remove everything that was made, but not the environment
 	rm -rf var .pytest_cache .mypy_cache .ruff_cache
 
 help:
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10

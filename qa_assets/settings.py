@@ -150,10 +150,9 @@ _PROFILES: dict[str, dict[str, Any]] = {
         # some hundred questions tell no less apart, and each training ends where its time does
         "gate": {"margin": 10, "slice_drop": 30},
         "training": {
-            "learning_rate": 1e-3, "warmup_steps": 200, "adam_beta2": 0.98, "batch_size": 64,
-            "max_batch_tokens": 4096, "epochs": 20, "max_minutes": 4, "precision": "fp32",
-            "max_source_tokens": 128, "max_target_tokens": 8, "eval_questions": 300,
-            "evaluations": 2,
+            "learning_rate": 1e-3, "warmup_steps": 200, "adam_beta2": 0.98, "batch_tokens": 2400,
+            "epochs": 20, "max_minutes": 4, "precision": "fp32", "max_source_tokens": 128,
+            "max_target_tokens": 8, "eval_questions": 300, "eval_batch_size": 64, "evaluations": 2,
         },
     },
     "squad": {},

@@ -5,7 +5,6 @@ Nothing about data or optimisation belongs here.
 
 import logging
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_assets.squad.windows import PieceCounter
+from qa_assets.training import files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -28,11 +28,14 @@ class BaseModelError(RuntimeError):
     """A model that cannot be loaded or saved; the message says which, why and the remedy."""
 
 
-def load(name_or_path: str | Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def load(
+    name_or_path: str | Path, quantization: Any = None
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Load a sequence-to-sequence model and its tokenizer, in fp32, in evaluation mode.
 
     Args:
         name_or_path: a Hugging Face directory, or an id on the hub.
+        quantization: transformers' `quantization_config`; none: all weights as they are.
 
     Raises:
         BaseModelError: files are missing or broken, or the hub has no such model in reach.
@@ -47,7 +50,10 @@ def load(name_or_path: str | Path) -> "tuple[PreTrainedModel, PreTrainedTokenize
     try:
         tokenizer = load_tokenizer(name_or_path)
         model = AutoModelForSeq2SeqLM.from_pretrained(
-            str(name_or_path), dtype="float32", use_safetensors=True
+            str(name_or_path),
+            dtype="float32",
+            use_safetensors=True,
+            quantization_config=quantization,
         )
     except Exception as error:  # the hub client, safetensors and JSON each raise their own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -94,18 +100,15 @@ def save(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", out: Pa
     Raises:
         BaseModelError: the tokenizer has no SentencePiece model, without which nothing serves.
     """
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished, safe_serialization=True)
-    tokenizer.save_pretrained(unfinished)
-    if not (unfinished / _SPIECE).exists():
-        shutil.rmtree(unfinished)
-        raise BaseModelError(
-            f"the tokenizer of {model.name_or_path or 'this model'} comes without {_SPIECE}; "
-            "add the file to the base model's directory"
-        )
-    shutil.rmtree(out, ignore_errors=True)
-    return unfinished.rename(out)
+    with files.replacing(out) as unfinished:
+        model.save_pretrained(unfinished, safe_serialization=True)
+        tokenizer.save_pretrained(unfinished)
+        if not (unfinished / _SPIECE).exists():
+            raise BaseModelError(
+                f"the tokenizer of {model.name_or_path or 'this model'} comes without {_SPIECE}; "
+                "add the file to the base model's directory"
+            )
+    return out
 
 
 def create_tiny_t5(texts: Iterable[str], out: Path, null_text: str, seed: int) -> Path:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.training import abstention, features, generation
+from qa_assets.training import abstention, features, files, generation
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -190,8 +190,8 @@ def apply(model_dir: Path, calibration: Calibration) -> None:
     settings.pop("sequence_bias", None)
     if calibration.bias:
         settings["sequence_bias"] = [[[calibration.null_token_id], calibration.bias]]
-    _write(path, settings)
-    _write(model_dir / FILE, asdict(calibration))
+    files.write_json(path, settings)
+    files.write_json(model_dir / FILE, asdict(calibration))
 
 
 def read_null_text(model_dir: Path) -> str | None:
@@ -201,9 +201,3 @@ def read_null_text(model_dir: Path) -> str | None:
         return None
     text: str = json.loads(path.read_text(encoding="utf-8"))["null_text"]
     return text
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(path)

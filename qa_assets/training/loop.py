@@ -1,70 +1,21 @@
 """A training from rows to the best checkpoint: plain PyTorch, on a CPU or a GPU.
 
-Knows nothing of Ray; `search` hands it a callback to report to. How a step is taken is in `steps`.
+Knows nothing of Ray; `search` hands it a callback to report to. How a step is taken is in `steps`,
+when a training evaluates and stops in `run`,
+what a broken one goes on from in `state`.
 """
 
-import json
 import logging
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from qa_assets.training import base_model, features, generation
+from qa_assets.training import state
 from qa_assets.training.config import TrainingConfig
-from qa_assets.training.steps import Stepper
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-Score = Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]]
-Report = Callable[[dict[str, float], Path | None], None]
+from qa_assets.training.result import RESULT, TrainingResult
+from qa_assets.training.run import Report, Run, Score
 
 _log = logging.getLogger(__name__)
-RESULT = "training.json"
-
-
-@dataclass
-class TrainingResult:
-    """What a training has come to.
-
-    Attributes:
-        checkpoint: Hugging Face directory of the best evaluation.
-        metrics: of the best evaluation, scores in percent.
-        evaluations: the metrics of every evaluation.
-        history: `step, loss, learning_rate, questions_per_second, padding` (a share), each over
-            the steps since the point before.
-        steps: optimiser steps that were taken.
-        seconds: of the whole training, evaluations included.
-        truncated: training sources that were cut.
-        windowed: training questions whose context became several windows.
-        lost: answers that none of those windows holds whole.
-        truncated_targets: answers that were cut.
-    """
-
-    checkpoint: Path
-    metrics: dict[str, float] = field(default_factory=dict)
-    evaluations: list[dict[str, float]] = field(default_factory=list)
-    history: list[dict[str, float]] = field(default_factory=list)
-    steps: int = 0
-    seconds: float = 0.0
-    truncated: int = 0
-    windowed: int = 0
-    lost: int = 0
-    truncated_targets: int = 0
-
-    def write(self, path: Path) -> None:
-        """Write all of it as JSON, whole or not at all."""
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        unfinished.write_text(json.dumps(asdict(self), default=str, indent=1), encoding="utf-8")
-        unfinished.replace(path)
-
-    @classmethod
-    def read(cls, path: Path) -> "TrainingResult":
-        """Read what `write` wrote."""
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**values | {"checkpoint": Path(values["checkpoint"])})
 
 
 def train(
@@ -81,18 +32,21 @@ def train(
     rank: int = 0,
     world_size: int = 1,
     train_limit: int | None = None,
+    cache: Path | None = None,
+    max_seconds: float | None = None,
 ) -> TrainingResult:
     """Fine-tune a model; leave the best in `out/checkpoint`, the rest in `out/training.json`.
 
     Uses the current CUDA device if there is one. The same configuration and seed take the same
-    steps on the same machine, unless `max_minutes` cuts them short.
+    steps on the same machine, unless `max_minutes` cuts them short. What was broken off goes on
+    from its last checkpoint when it is called again, and what has finished returns at once.
 
     Args:
         config: the hyperparameters.
         base: hub id or Hugging Face directory to start from.
         train_rows: Parquet of rows to learn from, see `features.Row`.
         valid_rows: Parquet of rows to evaluate on, of which `config.eval_questions` are taken.
-        out: directory, made if it is not there.
+        out: directory, made if it is not there; all processes must see it.
         score: of answers against references, in percent, `f1` among it.
         null_text: what the model says where there is no answer; scored as "".
         report: called after every evaluation with its metrics and the best checkpoint so far; on
@@ -101,70 +55,23 @@ def train(
         rank: of this process.
         world_size: processes; above 1 a process group of PyTorch must exist.
         train_limit: learn from so many rows at most.
+        cache: directory to keep token ids in.
+        max_seconds: return after so long with a checkpoint, unfinished, to go on at the next call.
 
     Raises:
-        TrainingError: a loss that is not finite.
+        TrainingError: a loss that is not finite, no memory or no disk left, or `out` is of another
+            training. The last checkpoint is kept.
+        AdapterError: the model's weights cannot be trained as the configuration says.
         BaseModelError: the model cannot be loaded.
         RowsError: the rows cannot be read.
     """
-    from transformers import set_seed
-
-    set_seed(config.seed)
-    model, tokenizer = base_model.load(base)
-    rows = features.read_rows(train_rows, train_limit, config.seed)
-    valid = features.read_rows(valid_rows, config.eval_questions, config.seed)
-    encoded = features.encode(rows, tokenizer, config, null_text)
-    stepper = Stepper(config, model, encoded, tokenizer.pad_token_id, stop, rank, world_size)
-    _log.info(
-        "%d questions, %d steps of %d, %.1f M parameters on %s",
-        len(rows), stepper.total, config.batch_size, model.num_parameters() / 1e6, model.device,
-    )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    result = TrainingResult(
-        out / "checkpoint",
-        truncated=encoded.truncated,
-        windowed=encoded.windowed,
-        lost=encoded.lost,
-        truncated_targets=encoded.truncated_targets,
-    )
-    for step, progress in stepper.steps(result.history):
-        due = len(result.evaluations) + 1
-        if progress < 1 and progress * config.evaluations < due:
-            continue
-        result.steps = step
-        metrics = {
-            "step": step,
-            "epoch": step / stepper.per_epoch,
-            "loss": result.history[-1]["loss"] if result.history else math.nan,
-        }
-        if rank == 0:
-            metrics |= _evaluate(config, model, tokenizer, valid, score, null_text)
-            if metrics["f1"] > result.metrics.get("f1", -1):
-                result.metrics = metrics
-                base_model.save(model, tokenizer, result.checkpoint)
-        result.evaluations.append(metrics)
-        if report:
-            report(metrics, result.checkpoint if rank == 0 else None)
-    result.seconds = stepper.elapsed
-    if rank == 0:
-        result.write(out / RESULT)
-    return result
-
-
-def _evaluate(
-    config: TrainingConfig,
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    rows: Sequence[features.Row],
-    score: Score,
-    null_text: str,
-) -> dict[str, float]:
-    answers, _ = generation.answer(
-        model, tokenizer, [row["source"] for row in rows], null_text, **config.answering
-    )
-    scores = score(answers, [row["references"] for row in rows])
-    _log.info(
-        "valid: %s",
-        ", ".join(f"{name} {value:.1f}" for name, value in scores.items() if "total" not in name),
-    )
-    return scores
+    with state.only_one(out) if rank == 0 else nullcontext():
+        run = Run(config, base, train_rows, valid_rows, out, score, null_text, report)
+        run.prepare(train_limit, cache)
+        if (out / RESULT).exists():
+            result = TrainingResult.read(out / RESULT)
+            state.require_same(out, result.shape, run.shape)
+            _log.info("%s has finished already", out)
+            return result
+        run.start(stop, rank, world_size)
+        return run.finish(max_seconds)

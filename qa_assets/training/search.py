@@ -1,27 +1,28 @@
 """The search for hyperparameters: Ray Tune around one Ray Train fine-tuning a trial.
 
-Every trial writes its checkpoint straight to where it is to stay; Ray is told metrics only, so that
-no weights are copied. Between driver, trial and workers go paths on a file system that all can see.
+What runs on Ray is in `trial`, what is seen of it meanwhile in `progress`. Between driver, trial
+and workers go paths on a file system that all can see.
 """
 
 import logging
 import shutil
 from dataclasses import dataclass
-from logging.handlers import QueueHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.training import loop
+from qa_assets.training import trial
 from qa_assets.training.config import SearchSpace, TrainingConfig
 from qa_assets.training.ray_cluster import cluster, worker_logs
+from qa_assets.training.result import RESULT, TrainingResult
+from qa_assets.training.run import Score
+from qa_assets.training.state import only_one
 
 if TYPE_CHECKING:
     from qa_assets.settings import RaySettings
 
 _log = logging.getLogger(__name__)
 _METRIC = "f1"
-_ERROR = "error.txt"
-_STOP = "stop"
+_NAME = "search"
 _COUNTS = ("windowed", "lost", "truncated", "truncated_targets")
 
 
@@ -31,7 +32,7 @@ class SearchError(RuntimeError):
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A finished trial: its best checkpoint, and what `loop.TrainingResult` says of it.
+    """A finished trial: its best checkpoint, and what `result.TrainingResult` says of it.
 
     Attributes:
         name: unique in its search.
@@ -39,8 +40,9 @@ class TrialResult:
         checkpoint: Hugging Face directory.
         metrics: of the checkpoint on valid, in percent.
         history: the loss over the steps.
+        evaluations: the metrics of each.
         counts: training questions in windows, and what was cut off or lost, by the names of
-            `loop.TrainingResult`.
+            `result.TrainingResult`.
     """
 
     name: str
@@ -48,23 +50,8 @@ class TrialResult:
     checkpoint: Path
     metrics: dict[str, float]
     history: list[dict[str, float]]
+    evaluations: list[dict[str, float]]
     counts: dict[str, int]
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What all trials have in common."""
-
-    base: str
-    train_rows: Path
-    valid_rows: Path
-    out: Path
-    score: loop.Score
-    null_text: str
-    workers: int
-    use_gpu: bool
-    cpus_per_worker: int
-    log: Any
 
 
 def search(
@@ -76,16 +63,18 @@ def search(
     train_rows: Path,
     valid_rows: Path,
     out: Path,
-    score: loop.Score,
+    score: Score,
     null_text: str,
     mlflow_uri: str,
     experiment: str = "qa_assets",
     space: SearchSpace | None = None,
+    cache: Path | None = None,
 ) -> list[TrialResult]:
     """Run trials, and leave each one's checkpoint and `training.json` in `out/trials/<name>`.
 
     A single trial trains `config` as it is. Several draw what `space` holds, and those end early
-    that ASHA finds to have fallen behind at an evaluation.
+    that ASHA finds to have fallen behind at an evaluation. A search that was broken off goes on
+    when it is called again with the same `out`.
 
     Args:
         config: the hyperparameters that are not searched.
@@ -100,23 +89,31 @@ def search(
         mlflow_uri: tracking server that gets a run for every trial.
         experiment: its name in MLflow.
         space: what several trials draw from; by default `SearchSpace()`.
+        cache: directory to keep token ids in.
 
     Raises:
         SearchError: a trial failed.
         ClusterError: the cluster is too small for one.
+        TrainingError: another process searches in `out`.
     """
     space = space or SearchSpace()
-    with cluster(ray_settings) as (cpus_per_worker, concurrent), worker_logs() as log:
-        job = _Job(
+    with (
+        only_one(out),
+        cluster(ray_settings) as (cpus_per_worker, concurrent),
+        worker_logs() as log,
+    ):
+        job = trial.Job(
             str(base), train_rows, valid_rows, out, score, null_text,
-            ray_settings.workers, ray_settings.use_gpu, cpus_per_worker, log,
+            ray_settings.workers, ray_settings.use_gpu, cpus_per_worker, cache, log,
         )  # fmt: skip
         names = _tune(job, config, space, trials, concurrent, mlflow_uri, experiment)
-    return [_read(out / "trials" / name, name, drawn) for name, drawn in names.items()]
+    shutil.rmtree(out / ".ray", ignore_errors=True)
+    (out / ".lock").unlink(missing_ok=True)
+    return [_read(job, name, drawn) for name, drawn in names.items()]
 
 
 def _tune(
-    job: _Job,
+    job: trial.Job,
     config: TrainingConfig,
     space: SearchSpace,
     trials: int,
@@ -126,54 +123,59 @@ def _tune(
 ) -> dict[str, dict[str, Any]]:
     """Run the trials; return what each drew, by name."""
     from ray import tune
-    from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-    drawn: dict[str, Any] = {
-        "learning_rate": tune.loguniform(*space.learning_rate),
-        "batch_size": tune.choice(list(space.batch_size)),
-        "schedule": tune.choice(list(space.schedule)),
-    }
-    storage = job.out / ".ray"
-    tuner = tune.Tuner(
-        # next to nothing: the workers, which it waits for, are what takes the CPUs
-        tune.with_resources(tune.with_parameters(_trial, job=job), {"memory": 1}),
-        param_space=config.model_dump() | (drawn if trials > 1 else {}),
-        tune_config=tune.TuneConfig(
-            metric=_METRIC,
-            mode="max",
-            num_samples=trials,
-            scheduler=_asha(job.out, config.evaluations) if trials > 1 else None,
-            search_alg=tune.search.BasicVariantGenerator(
-                max_concurrent=concurrent, random_state=config.seed
+    from qa_assets.training.progress import Curves, Table
+
+    drawn = _drawn(space)
+    storage = (job.out / ".ray").absolute()
+    # next to nothing: the workers, which it waits for, are what takes the CPUs
+    trainable = tune.with_resources(tune.with_parameters(trial.run, job=job), {"memory": 1})
+    callbacks = [
+        Curves(job.out / "trials", mlflow_uri, experiment),
+        *([Table(list(drawn), _METRIC)] if trials > 1 else []),
+    ]
+    path = str(storage / _NAME)
+    if tune.Tuner.can_restore(path):
+        _log.info("going on with the search in %s", job.out)
+        tuner = tune.Tuner.restore(path, trainable, resume_errored=True)
+    else:
+        tuner = tune.Tuner(
+            trainable,
+            param_space=config.model_dump() | (drawn if trials > 1 else {}),
+            tune_config=tune.TuneConfig(
+                metric=_METRIC,
+                mode="max",
+                num_samples=trials,
+                scheduler=_asha(job, config.evaluations) if trials > 1 else None,
+                search_alg=tune.search.BasicVariantGenerator(
+                    max_concurrent=concurrent, random_state=config.seed
+                ),
+                trial_name_creator=trial.name_of,
+                trial_dirname_creator=trial.name_of,
             ),
-            trial_name_creator=_name,
-            trial_dirname_creator=_name,
-        ),
-        run_config=tune.RunConfig(
-            name="search",
-            verbose=0,
-            storage_path=str(storage.absolute()),
-            callbacks=[MLflowLoggerCallback(mlflow_uri, experiment_name=experiment)],
-        ),
-    )
-    try:
-        results = tuner.fit()
-    finally:
-        shutil.rmtree(storage, ignore_errors=True)
+            run_config=tune.RunConfig(
+                name=_NAME, verbose=0, storage_path=str(storage), callbacks=callbacks
+            ),
+        )
     names = {}
-    for result in results:
+    for result in tuner.fit():
         name = Path(result.path).name
         if result.error:
-            raise SearchError(f"{name}: {_reason(job.out / 'trials' / name, result.error)}")
+            raise SearchError(f"{name}: {_reason(job.directory(name), result.error)}")
         names[name] = {key: result.config[key] for key in drawn}
     return names
 
 
-def _name(trial: Any) -> str:
-    return f"trial_{trial.trial_id.rsplit('_', 1)[-1]}"
+def _drawn(space: SearchSpace) -> dict[str, Any]:
+    from ray import tune
+
+    choices = space.model_dump(exclude={"learning_rate"})
+    return {"learning_rate": tune.loguniform(*space.learning_rate)} | {
+        name: tune.choice(list(values)) for name, values in choices.items()
+    }
 
 
-def _asha(out: Path, evaluations: int) -> Any:
+def _asha(job: trial.Job, evaluations: int) -> Any:
     """ASHA that asks a trial to end.
 
     Tune would kill it instead, and the CPUs of the Ray Train run within would stay taken.
@@ -181,85 +183,32 @@ def _asha(out: Path, evaluations: int) -> Any:
     from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
     class Asking(ASHAScheduler):  # type: ignore[misc]
-        def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-            if super().on_trial_result(controller, trial, result) == TrialScheduler.STOP:
-                (out / "trials" / _name(trial) / _STOP).touch()
+        def on_trial_result(self, controller: Any, one: Any, result: dict[str, Any]) -> str:
+            if super().on_trial_result(controller, one, result) == TrialScheduler.STOP:
+                (job.directory(trial.name_of(one)) / trial.STOP).touch()
             return str(TrialScheduler.CONTINUE)
 
-    return Asking(max_t=evaluations, grace_period=1, reduction_factor=2)
-
-
-def _trial(config: dict[str, Any], job: _Job) -> None:
-    """One trial of Ray Tune: a Ray Train run that reports to it."""
-    from ray import train, tune
-    from ray.train.torch import TorchTrainer
-    from ray.tune.integration.ray_train import TuneReportCallback
-
-    name = tune.get_context().get_trial_name()
-    out = job.out / "trials" / name
-    resources: dict[str, float] = {"CPU": job.cpus_per_worker}
-    if job.use_gpu:
-        resources["GPU"] = 1
-    TorchTrainer(
-        _worker,
-        train_loop_config={"config": config, "job": job, "out": out},
-        scaling_config=train.ScalingConfig(
-            num_workers=job.workers, use_gpu=job.use_gpu, resources_per_worker=resources
-        ),
-        run_config=train.RunConfig(
-            name=name,
-            storage_path=str((job.out / ".ray").absolute()),
-            callbacks=[TuneReportCallback()],
-            # a trial that cannot be placed or that fails does so again
-            failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=0),
-        ),
-    ).fit()
-
-
-def _worker(arguments: dict[str, Any]) -> None:
-    """One worker of Ray Train: the loop, reporting to Ray."""
-    import ray.train
-
-    context = ray.train.get_context()
-    job: _Job = arguments["job"]
-    out: Path = arguments["out"]
-    if context.get_world_rank() == 0:  # the others would say the same
-        handler = QueueHandler(job.log)
-        handler.setFormatter(logging.Formatter(f"{out.name}: %(message)s"))
-        logging.basicConfig(handlers=[handler], force=True)
-        logging.getLogger("qa_assets").setLevel(logging.INFO)
-
-    def report(metrics: dict[str, float], _: Path | None) -> None:
-        ray.train.report(metrics)
-
-    try:
-        loop.train(
-            TrainingConfig(**arguments["config"]),
-            job.base,
-            job.train_rows,
-            job.valid_rows,
-            out,
-            score=job.score,
-            null_text=job.null_text,
-            report=report,
-            stop=(out / _STOP).exists,
-            rank=context.get_world_rank(),
-            world_size=context.get_world_size(),
-        )
-    except Exception as error:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / _ERROR).write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
-        raise
+    # counted by the trial, so that it goes on counting where it goes on
+    return Asking(time_attr="evaluation", max_t=evaluations, grace_period=1, reduction_factor=2)
 
 
 def _reason(out: Path, error: Exception) -> str:
     """What a worker said itself, or else what Ray says."""
-    path = out / _ERROR
+    path = out / trial.ERROR
     return path.read_text(encoding="utf-8") if path.exists() else str(error)
 
 
-def _read(out: Path, name: str, drawn: dict[str, Any]) -> TrialResult:
-    (out / _STOP).unlink(missing_ok=True)
-    result = loop.TrainingResult.read(out / loop.RESULT)
-    counts = {key: getattr(result, key) for key in _COUNTS}
-    return TrialResult(name, drawn, result.checkpoint, result.metrics, result.history, counts)
+def _read(job: trial.Job, name: str, drawn: dict[str, Any]) -> TrialResult:
+    out = job.directory(name)
+    for left in (trial.STOP, trial.ERROR, ".lock"):
+        (out / left).unlink(missing_ok=True)
+    result = TrainingResult.read(out / RESULT)
+    return TrialResult(
+        name,
+        drawn,
+        result.checkpoint,
+        result.metrics,
+        result.history,
+        result.evaluations,
+        {key: getattr(result, key) for key in _COUNTS},
+    )

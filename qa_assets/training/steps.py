@@ -1,38 +1,59 @@
 """Optimiser steps: learning rate, gradients, the limit in time, and the history of the loss."""
 
-import logging
-import math
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.training import base_model, features
+from qa_assets.training import base_model, dataset
+from qa_assets.training.adapters import Trainee
 from qa_assets.training.config import TrainingConfig
+from qa_assets.training.meter import Meter
+from qa_assets.training.state import Position, TrainingError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
-_log = logging.getLogger(__name__)
-_LOG_SECONDS = 5.0
 _POINTS = 200  # of the loss history
 _TRUST = 0.25  # share of the time limit after which the pace is known
+_SCHEDULES = {
+    "linear": "linear",
+    "cosine": "cosine",
+    "constant": "constant_with_warmup",
+}
 
 
-class TrainingError(RuntimeError):
-    """A training that cannot go on; the message names the step."""
+def make_optimizer(
+    config: TrainingConfig, parameters: "list[torch.nn.Parameter]"
+) -> "torch.optim.Optimizer":
+    """The optimiser that the settings name."""
+    import torch
+
+    if config.optimizer == "adafactor":
+        return torch.optim.Adafactor(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(
+        parameters,
+        lr=config.learning_rate,
+        betas=(0.9, config.adam_beta2),
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
 
 
-def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
-    """The learning rate of a step (from 1), `progress` (0 to 1) into the training."""
-    warm_up = min(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
-    shape = {
-        "constant": 1.0,
-        "linear": 1.0 - progress,
-        "cosine": (1.0 + math.cos(math.pi * progress)) / 2,
-    }[config.schedule]
-    return config.learning_rate * warm_up * shape
+def learning_rates(
+    config: TrainingConfig, optimizer: "torch.optim.Optimizer", total: int
+) -> Callable[[float], float]:
+    """The learning rate after so many of `total` steps, which need be no whole number."""
+    from transformers import get_scheduler
+
+    scheduler = get_scheduler(
+        _SCHEDULES[config.schedule], optimizer, min(config.warmup_steps, total), total
+    )
+    (factor,) = scheduler.lr_lambdas
+    return lambda steps: config.learning_rate * float(factor(steps))
 
 
 class Stepper:
@@ -41,8 +62,8 @@ class Stepper:
     def __init__(
         self,
         config: TrainingConfig,
-        model: "PreTrainedModel",
-        encoded: features.Features,
+        trainee: Trainee,
+        examples: dataset.Examples,
         pad_id: int,
         stop: Callable[[], bool] | None = None,
         rank: int = 0,
@@ -52,8 +73,8 @@ class Stepper:
 
         Args:
             config: the hyperparameters.
-            model: is changed in place.
-            encoded: what to learn from.
+            trainee: is changed in place.
+            examples: what to learn from.
             pad_id: token to pad sources with.
             stop: asked on rank 0 after every step whether to end.
             rank: of this process.
@@ -61,116 +82,131 @@ class Stepper:
         """
         import torch
 
-        if len(encoded.sources) < world_size:
-            raise TrainingError(f"{len(encoded.sources)} rows for {world_size} workers")
+        from qa_assets.training.fast_t5 import SummedLoss
+
         torch.set_float32_matmul_precision("high")
-        self.config, self.encoded, self.pad_id = config, encoded, pad_id
+        self.config, self.examples, self.pad_id = config, examples, pad_id
         self.stop, self.rank, self.world_size = stop, rank, world_size
-        self.lengths = [len(source) for source in encoded.sources]
-        self.per_epoch = math.ceil(len(self.lengths) / config.batch_size)
+        self.per_epoch = len(self.epoch(0))
         self.total = max(1, round(config.epochs * self.per_epoch))
-        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = trainee.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        loss = SummedLoss(self.model, config.label_smoothing)
         # DDP averages the gradients; around a single process it would only cost time
         distributed = torch.nn.parallel.DistributedDataParallel
-        self.forward = distributed(self.model) if world_size > 1 else self.model
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(),
-            betas=(0.9, config.adam_beta2),
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.loss = distributed(loss) if world_size > 1 else loss
+        self.parameters = list(trainee.trainable.values())
+        self.optimizer = make_optimizer(config, self.parameters)
+        self.rate = learning_rates(config, self.optimizer, self.total)
+        self.position = Position()
         self.started = time.monotonic()
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self.started
+        """Seconds since the start, those before an interruption included."""
+        return self.position.seconds + time.monotonic() - self.started
 
-    def steps(self, history: list[dict[str, float]]) -> Iterator[tuple[int, float]]:
-        """Take all steps; yield after each its number (from 1) and the progress (0 to 1).
+    def steps(self) -> Iterator[float]:
+        """Take all steps that are left; yield after each the progress of the training (0 to 1).
 
-        Args:
-            history: gets `step, loss, learning_rate, questions_per_second, padding` (a share) about
-                two hundred times, each over the steps since the time before.
+        The position's history gets `step, loss, learning_rate, questions_per_second,
+        tokens_per_second, padding` (a share) about two hundred times, each over the steps since
+        the time before.
 
         Raises:
-            TrainingError: the loss is not finite any more.
+            TrainingError: the loss or a gradient is not finite any more, or memory runs out.
         """
-        meter = _Meter(self)
+        meter = Meter(self.world_size)
         every = max(1, self.total // _POINTS)
-        progress = 0.0
-        losses: list[torch.Tensor] = []
-        for step, numbers in enumerate(self._batches(), 1):
-            rate = learning_rate(self.config, step, progress)
-            self.model.train()
-            losses.append(self._step(numbers, rate, meter))
-            progress = self._progress(step)
-            if step % every == 0 or progress >= 1:
+        position = self.position
+        progress = self._progress(position.step) if position.step else 0.0
+        self._losses: list[torch.Tensor] = []
+        for step in self._steps_from(position.step):
+            rate = self.rate(max(float(position.step), progress * self.total))
+            self.loss.train()
+            try:
+                self._losses.append(self._step(step, rate, meter))
+            except (MemoryError, RuntimeError) as error:
+                raise self._explained(error) from error
+            position.step += 1
+            position.consumed = _chained(position.consumed, step)
+            progress = self._progress(position.step)
+            if position.step % every == 0 or progress >= 1:
                 # looked at only now, so that a GPU need not be waited for at every step
-                history.append(meter.point(step, _finite(losses, step), rate, progress))
-                losses.clear()
-            yield step, progress
+                self.settle()
+                loss = sum(position.losses) / len(position.losses)
+                position.losses.clear()
+                position.history.append(
+                    meter.point(position.step, self.total, loss, rate, self.elapsed, progress)
+                )
+            yield progress
             if progress >= 1:
                 return
 
-    def _batches(self) -> Iterator[list[int]]:
-        """This rank's share of the batches of one epoch after the other, without end."""
+    def settle(self) -> None:
+        """Have the losses of all steps in the position.
+
+        Raises:
+            TrainingError: one is not finite.
+        """
+        for back, loss in enumerate(reversed(self._losses)):
+            if not loss.isfinite():
+                raise TrainingError(
+                    f"loss or gradient at step {self.position.step - back} is {loss.item()}: lower "
+                    "the learning rate, or compute in fp32"
+                )
+        self.position.losses += [float(loss) for loss in self._losses]
+        self._losses.clear()
+
+    def epoch(self, number: int) -> list[dataset.Step]:
+        """The steps of an epoch, counted from 0."""
+        return dataset.epoch_steps(
+            self.examples.sources.lengths, self.examples.targets.lengths, self.config, number
+        )
+
+    def _steps_from(self, number: int) -> Iterator[dataset.Step]:
+        """The steps of one epoch after the other, without end, from one on."""
         epoch = 0
         while True:
-            for numbers in features.batches(
-                self.lengths, self.config.batch_size, self.config.seed, epoch
-            ):
-                if len(numbers) >= self.world_size:
-                    yield numbers[self.rank :: self.world_size]
+            steps = self.epoch(epoch)
+            yield from steps[number:]
+            number = max(0, number - len(steps))
             epoch += 1
 
-    def _step(self, numbers: list[int], rate: float, meter: "_Meter") -> "torch.Tensor":
-        """Take one optimiser step, and return its loss on the device."""
+    def _step(self, step: dataset.Step, rate: float, meter: Meter) -> "torch.Tensor":
+        """Take one optimiser step, and return its loss on the device; NaN if a gradient is."""
         import torch
 
-        limit = self.config.max_batch_tokens
-        batches = [
-            features.collate(self.encoded, part, self.pad_id)
-            for part in features.parts(numbers, self.lengths, limit)
-        ]
-        targets = sum(int((batch["labels"] >= 0).sum()) for batch in batches)
-        loss = torch.zeros((), device=self.model.device)
-        for number, batch in enumerate(batches, 1):
-            meter.count(batch["attention_mask"])
-            with self._gathered() if number < len(batches) else nullcontext():
-                part = self._summed_loss(batch) / targets
-                part.backward()
-            loss += part.detach()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        # so that random numbers, too, follow from seed and step
+        torch.manual_seed(hash((self.config.seed, self.position.step, self.rank)) & 2**63 - 1)
+        targets = int(self.examples.targets.lengths[[n for part in step for n in part]].sum())
+        mine = dataset.share(step, self.rank, self.world_size)
+        # one that gets nothing must still take part in the exchange of gradients
+        weight, mine = (1.0, mine) if mine else (0.0, [step[0][:1]])
+        total = torch.zeros((), device=self.model.device)
+        # around all parts, so that the weights are cast once
+        with base_model.autocast(self.model, self.config.precision):
+            for number, part in enumerate(mine, 1):
+                batch = self.examples.batch(part, self.pad_id)
+                meter.count(batch)
+                batch = {name: one.to(self.model.device) for name, one in batch.items()}
+                with self._gathered() if number < len(mine) else nullcontext():
+                    loss = self.loss(**batch) * (weight * self.world_size / targets)
+                    with torch.autocast(self.model.device.type, enabled=False):
+                        loss.backward()
+                total += loss.detach()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return loss
+        return self._mean(total) + 0 * norm
 
     def _gathered(self) -> "AbstractContextManager[Any]":
         """Add up gradients here, before the other processes are asked for theirs."""
         context: AbstractContextManager[Any] = (
-            self.forward.no_sync() if self.world_size > 1 else nullcontext()
+            self.loss.no_sync() if self.world_size > 1 else nullcontext()
         )
         return context
-
-    def _summed_loss(self, batch: "dict[str, torch.Tensor]") -> "torch.Tensor":
-        """The loss of a batch, added up over its target tokens."""
-        import torch
-
-        batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-        labels = batch.pop("labels")
-        # without labels the model leaves the loss to us, which it knows no smoothing for
-        inputs = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
-        with base_model.autocast(self.model, self.config.precision):
-            logits = self.forward(**batch, decoder_input_ids=inputs, use_cache=False).logits
-        return torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1).float(),
-            labels.flatten(),
-            label_smoothing=self.config.label_smoothing,
-            reduction="sum",
-        )
 
     def _progress(self, step: int) -> float:
         """Share of the training that is done: of its steps, or of its time if that runs out first.
@@ -185,70 +221,36 @@ class Stepper:
                 share = max(share, time_share)
         if self.rank == 0 and self.stop and self.stop():
             share = 1.0
-        return min(1.0, self._agreed(share))
+        return min(1.0, self.agreed(share))
 
-    def _agreed(self, value: float) -> float:
-        """The value that rank 0 has, for all to stop at the same step."""
+    def agreed(self, value: float) -> float:
+        """The value that rank 0 has, for all to do the same."""
         import torch
 
         if self.world_size == 1:
             return value
-        tensor = torch.tensor([value], device=self.model.device)
+        tensor = torch.tensor([value], device=self.model.device, dtype=torch.float64)
         torch.distributed.broadcast(tensor, 0)
         return float(tensor.item())
 
+    def _mean(self, value: "torch.Tensor") -> "torch.Tensor":
+        """The mean over all processes."""
+        import torch
 
-def _finite(losses: "list[torch.Tensor]", last_step: int) -> float:
-    """The mean of the losses of the steps up to `last_step`."""
-    import torch
+        if self.world_size > 1:
+            torch.distributed.all_reduce(value)
+            value /= self.world_size
+        return value
 
-    values = torch.stack(losses)
-    broken = (~values.isfinite()).nonzero()
-    if len(broken):
-        step = last_step - len(losses) + 1 + int(broken[0])
-        raise TrainingError(
-            f"the loss at step {step} is {values[broken[0]].item()}: lower the learning rate, "
-            "or compute in fp32"
+    def _explained(self, error: BaseException) -> BaseException:
+        texts = ("out of memory", "can't allocate memory", "not enough memory")
+        if not isinstance(error, MemoryError) and not any(text in str(error) for text in texts):
+            return error
+        return TrainingError(
+            f"out of memory at step {self.position.step + 1}: lower max_batch_tokens "
+            f"({self.config.max_batch_tokens}), which does not change what is learnt"
         )
-    return float(values.mean())
 
 
-class _Meter:
-    """Measures how fast the steps are, and logs it every few seconds."""
-
-    def __init__(self, stepper: Stepper) -> None:
-        self.stepper = stepper
-        self.logged = time.monotonic()
-        self._reset()
-
-    def _reset(self) -> None:
-        self.since = time.monotonic()
-        self.questions = self.tokens = self.places = 0
-
-    def count(self, mask: "torch.Tensor") -> None:
-        """Count a batch with this attention mask, of shape [questions, places]."""
-        self.questions += len(mask)
-        self.tokens += int(mask.sum())
-        self.places += mask.numel()
-
-    def point(self, step: int, loss: float, rate: float, progress: float) -> dict[str, float]:
-        """A point of the history, over what was counted since the last."""
-        seconds = time.monotonic() - self.since
-        point = {
-            "step": step,
-            "loss": loss,
-            "learning_rate": rate,
-            "questions_per_second": self.questions * self.stepper.world_size / seconds,
-            "padding": 1 - self.tokens / self.places,
-        }
-        if time.monotonic() - self.logged > _LOG_SECONDS or progress >= 1:
-            self.logged = time.monotonic()
-            _log.info(
-                "step %d: loss %.3f, learning rate %.1e, %.0f questions/s, %.0f tokens/s, "
-                "%.0f %% padding, %.0f s to go",
-                step, loss, rate, point["questions_per_second"],
-                self.tokens * self.stepper.world_size / seconds, 100 * point["padding"],
-                self.stepper.elapsed * (1 / progress - 1),
-            )  # fmt: skip
-        self._reset()
-        return point
+def _chained(digest: str, step: dataset.Step) -> str:
+    return hashlib.sha256(f"{digest} {step}".encode()).hexdigest()

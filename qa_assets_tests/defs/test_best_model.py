@@ -13,7 +13,7 @@ from qa_assets.squad.prompts import source_text
 from qa_assets.training.base_model import create_tiny_t5
 from qa_assets.training.config import TrainingConfig
 
-_CONFIG = TrainingConfig(max_target_tokens=8, precision="fp32", batch_size=16)
+_CONFIG = TrainingConfig(max_target_tokens=8, precision="fp32", eval_batch_size=16)
 
 
 @pytest.fixture

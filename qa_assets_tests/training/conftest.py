@@ -15,7 +15,8 @@ CONFIG = TrainingConfig(
     learning_rate=1e-3,
     warmup_steps=5,
     epochs=3,
-    batch_size=16,
+    batch_tokens=700,
+    eval_batch_size=16,
     precision="fp32",
     max_source_tokens=96,
     max_target_tokens=8,
@@ -46,14 +47,16 @@ def write_rows(rows: list[Row], path: Path) -> Path:
     import pyarrow.parquet as pq
 
     schema = pa.schema(
-        {"id": pa.string(), "source": pa.string(), "target": pa.string()}
+        {"title": pa.string(), "id": pa.string(), "source": pa.string(), "target": pa.string()}
         | {"references": pa.list_(pa.string())}
         | {"answers": pa.list_(pa.struct({"text": pa.string(), "answer_start": pa.int32()}))}
     )
     path.mkdir()
     half = len(rows) // 2
     for number, part in enumerate((rows[:half], rows[half:])):
-        table = pa.Table.from_pylist([dict(row) for row in part], schema=schema)
+        table = pa.Table.from_pylist(
+            [dict(row) | {"title": row["id"].split("-")[0]} for row in part], schema=schema
+        )
         pq.write_table(table, path / f"part-{number:05d}.parquet")
     (path / "_SUCCESS").touch()
     return path

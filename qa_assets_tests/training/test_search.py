@@ -24,12 +24,15 @@ def run(base: Path, data: Path, out: Path, trials: int) -> list[search.TrialResu
         score=metric.score,
         null_text=NULL_TEXT,
         mlflow_uri=f"sqlite:///{out.parent / 'mlflow.db'}",
-        space=SearchSpace(learning_rate=(1e-4, 1e-2), batch_size=(16, 32)),
+        space=SearchSpace(learning_rate=(1e-4, 1e-2), batch_tokens=(700, 1400)),
     )
 
 
 @pytest.mark.timeout(180)
-def test_trials_of_ray_leave_checkpoints_and_runs(base: Path, data: Path, tmp_path: Path) -> None:
+def test_trials_of_ray_leave_checkpoints_and_runs(
+    base: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     import ray
 
     out = tmp_path / "out"
@@ -46,8 +49,15 @@ def test_trials_of_ray_leave_checkpoints_and_runs(base: Path, data: Path, tmp_pa
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         runs = database.execute("select status from runs").fetchall()
         rates = database.execute("select value from params where key = 'learning_rate'").fetchall()
+        (curve,) = database.execute(
+            "select count(*) from metrics where key = 'training/loss'"
+        ).fetchone()
     assert runs == [("FINISHED",), ("FINISHED",)]
     assert {float(rate) for (rate,) in rates} == {r.config["learning_rate"] for r in results}
+    assert curve == sum(len(trial.history) for trial in results)
+    tables = [record.getMessage() for record in caplog.records if "trials:" in record.getMessage()]
+    assert "trial_00001" in tables[-1]
+    assert str(results[0].config["schedule"]) in tables[-1]
 
 
 @pytest.mark.timeout(120)

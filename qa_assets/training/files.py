@@ -1,0 +1,55 @@
+"""Files that are written beside and renamed: whole or not there."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write a file or a directory under, which takes the place of `path` at the end.
+
+    If the block fails, what was written is removed and what was at `path` stays.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    _remove(unfinished)
+    try:
+        yield unfinished
+        _sync(unfinished)
+        if unfinished.is_dir() and path.exists():
+            old = path.with_name(f".{path.name}.old")
+            _remove(old)
+            path.rename(old)
+            unfinished.rename(path)
+            _remove(old)
+        else:
+            unfinished.replace(path)
+    finally:
+        _remove(unfinished)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    """Have it on the disk before it gets its name: a power cut could leave it empty."""
+    for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

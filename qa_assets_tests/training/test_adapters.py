@@ -1,0 +1,79 @@
+"""What is frozen stays as it was, and adapters leave a plain T5."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qa_assets.training import adapters, base_model
+from qa_assets.training.adapters import AdapterError
+from qa_assets.training.config import TrainingConfig
+from qa_assets_tests.training.conftest import CONFIG
+from qa_assets_tests.training.test_loop import train
+
+_SHORT: dict[str, Any] = {"epochs": 1, "evaluations": 1}
+
+
+def changed(base: Path, checkpoint: Path) -> set[str]:
+    """The names of weights that differ."""
+    import torch
+
+    before, after = (base_model.load(path)[0].state_dict() for path in (base, checkpoint))
+    assert before.keys() == after.keys()
+    return {name for name, one in before.items() if not torch.equal(one, after[name])}
+
+
+@pytest.mark.parametrize(
+    ("changes", "frozen"),
+    [
+        ({"freeze_embeddings": True}, ("shared", "encoder.embed", "decoder.embed")),
+        ({"freeze_encoder": True}, ("encoder.block", "encoder.final")),
+        ({"freeze_blocks": 1}, ("encoder.block.0", "decoder.block.0")),
+    ],
+)
+def test_frozen_weights_stay(
+    base: Path, data: Path, tmp_path: Path, changes: dict[str, Any], frozen: tuple[str, ...]
+) -> None:
+    result = train(base, data, tmp_path / "out", _SHORT | changes)
+    names = changed(base, result.checkpoint)
+    assert names
+    assert not any(name.startswith(frozen) for name in names)
+
+
+def test_adapters_are_merged(base: Path, data: Path, tmp_path: Path) -> None:
+    result = train(base, data, tmp_path / "out", _SHORT | {"lora_rank": 4})
+    names = changed(base, result.checkpoint)
+    assert "encoder.block.0.layer.0.SelfAttention.q.weight" in names
+    assert not any("norm" in name or "shared" in name for name in names)
+    again = train(base, data, tmp_path / "again", _SHORT | {"lora_rank": 4})
+    assert not changed(result.checkpoint, again.checkpoint)
+
+
+def test_too_many_blocks_to_freeze(base: Path) -> None:
+    model, _ = base_model.load(base)
+    with pytest.raises(AdapterError, match="the model has 2 blocks"):
+        adapters.prepare(model, CONFIG.model_copy(update={"freeze_blocks": 3}))
+
+
+def test_quantised_base_says_what_it_lacks(base: Path, data: Path, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(AdapterError, match="needs a CUDA device"):
+        train(base, data, tmp_path / "out", {"lora_rank": 4, "quantize_base": True})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"quantize_base": True}, "set lora_rank"),
+        ({"lora_rank": 4, "freeze_encoder": True}, "leave the freeze"),
+        ({"average_last": 3, "evaluations": 2}, "average_last=3"),
+        ({"optimizer": "sgd"}, "adamw"),
+        ({"batch_size": 3}, "Extra inputs"),
+    ],
+)
+def test_settings_that_contradict_one_another(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        TrainingConfig(**changes)

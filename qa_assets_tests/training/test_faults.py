@@ -1,0 +1,201 @@
+"""Trainings that are broken off, by kill -9, by time and by faults, and what goes on from them."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qa_assets.squad import metric
+from qa_assets.training import loop, state
+from qa_assets.training.config import TrainingConfig
+from qa_assets.training.result import RESULT, TrainingResult
+from qa_assets.training.state import TrainingError
+from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
+from qa_assets_tests.training.test_loop import train
+
+_CHANGES: dict[str, Any] = {"epochs": 4, "evaluations": 3, "average_last": 2}
+
+
+@pytest.fixture(scope="module")
+def unbroken(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    return train(base, data, tmp_path_factory.mktemp("unbroken"), _CHANGES)
+
+
+def weights(result: TrainingResult) -> bytes:
+    return (result.checkpoint / "model.safetensors").read_bytes()
+
+
+def require_same(broken: TrainingResult, unbroken: TrainingResult) -> None:
+    assert broken.steps == unbroken.steps
+    assert broken.consumed == unbroken.consumed
+    timed = {"questions_per_second", "tokens_per_second"}
+    for before, after in zip(unbroken.history, broken.history, strict=True):
+        assert {k: v for k, v in before.items() if k not in timed} == {
+            k: v for k, v in after.items() if k not in timed
+        }
+    assert broken.evaluations == unbroken.evaluations
+    assert weights(broken) == weights(unbroken)
+
+
+def command(config: TrainingConfig, base: Path, data: Path, out: Path) -> list[str]:
+    """The training as a process of its own, with a checkpoint at every step."""
+    settings = out.parent / f"{out.name}.json"
+    settings.write_text(json.dumps(config.model_dump()))
+    return [
+        sys.executable, "-m", "qa_assets.training", "--base", str(base),
+        "--train", str(data / "train"), "--valid", str(data / "valid"), "--out", str(out),
+        "--config", str(settings), "--null-text", NULL_TEXT, "--set", "checkpoint_minutes=0",
+    ]  # fmt: skip
+
+
+@pytest.mark.timeout(180)
+def test_killed_processes_are_gone_on_from(
+    base: Path, data: Path, tmp_path: Path, unbroken: TrainingResult
+) -> None:
+    """Killed twice, at steps that a clock decides; the third process ends the training."""
+    out = tmp_path / "out"
+    run = command(CONFIG.model_copy(update=_CHANGES), base, data, out)
+    reached: list[int] = []
+    for more in (5, 11):
+        process = subprocess.Popen(run, stderr=subprocess.DEVNULL)
+        before = reached[-1] if reached else 0
+        while not (step := steps_of(out)) or step < before + more:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        reached.append(steps_of(out))
+    assert 5 <= reached[0] < reached[1] < unbroken.steps
+    log = subprocess.run(run, check=True, capture_output=True, text=True).stderr
+    assert f"going on from step {reached[1]}" in log
+    require_same(TrainingResult.read(out / RESULT), unbroken)
+    assert {path.name for path in out.iterdir()} == {"checkpoint", RESULT, ".lock"}
+    # once more it has nothing to do
+    require_same(train(base, data, out, _CHANGES), unbroken)
+
+
+def steps_of(out: Path) -> int:
+    """The step of the last checkpoint."""
+    found = state.checkpoints(out)
+    return int(found[-1].name.split("-")[1]) if found else 0
+
+
+def test_stops_in_time_and_goes_on(
+    base: Path, data: Path, tmp_path: Path, unbroken: TrainingResult
+) -> None:
+    calls = 0
+    while True:
+        calls += 1
+        result = train(base, data, tmp_path, _CHANGES, max_seconds=0.3)
+        if result.finished:
+            break
+        assert state.checkpoints(tmp_path)
+    assert calls > 1
+    require_same(result, unbroken)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
+def test_adapters_and_optimisers_go_on(
+    base: Path, data: Path, tmp_path: Path, optimizer: str
+) -> None:
+    changes = {"epochs": 1, "optimizer": optimizer, "lora_rank": 2}
+    whole = train(base, data, tmp_path / "whole", changes)
+    first = train(base, data, tmp_path / "broken", changes, max_seconds=0)
+    assert first.steps == 1
+    (checkpoint,) = state.checkpoints(tmp_path / "broken")
+    size = sum(file.stat().st_size for file in checkpoint.iterdir())
+    assert size < 0.2 * (whole.checkpoint / "model.safetensors").stat().st_size
+    require_same(train(base, data, tmp_path / "broken", changes), whole)
+
+
+def test_another_training_is_not_gone_on_from(base: Path, data: Path, tmp_path: Path) -> None:
+    train(base, data, tmp_path, max_seconds=0)
+    with pytest.raises(TrainingError, match=r"learning_rate: 0\.001 there, 0\.002 now"):
+        train(base, data, tmp_path, {"learning_rate": 0.002})
+    # memory is no part of what is learnt
+    assert train(base, data, tmp_path, {"max_batch_tokens": 300}).finished
+
+
+def test_two_at_once_are_not_let(base: Path, data: Path, tmp_path: Path) -> None:
+    with state.only_one(tmp_path):
+        monkey = pytest.MonkeyPatch()
+        monkey.setattr(state, "_PATIENCE", 0)
+        with monkey.context(), pytest.raises(TrainingError, match="another process"):
+            train(base, data, tmp_path)
+        monkey.undo()
+
+
+def test_full_disk_keeps_the_last_checkpoint(
+    base: Path, data: Path, tmp_path: Path, unbroken: TrainingResult
+) -> None:
+    """The operating system refuses files beyond a size, as a full disk would."""
+    train(base, data, tmp_path, _CHANGES, max_seconds=0)
+    (kept,) = state.checkpoints(tmp_path)
+    size = (kept / "weights.safetensors").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
+    try:
+        with pytest.raises(TrainingError, match=f"no room.*make room.*goes on from {kept.name}"):
+            train(base, data, tmp_path, _CHANGES, max_seconds=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.glob("*resume*")] == [kept.name]
+    require_same(train(base, data, tmp_path, _CHANGES), unbroken)
+
+
+def test_diverging_keeps_the_last_good_checkpoint(base: Path, data: Path, tmp_path: Path) -> None:
+    import torch
+
+    train(base, data, tmp_path, _CHANGES, max_seconds=0)
+    (kept,) = state.checkpoints(tmp_path)
+    step = torch.nn.utils.clip_grad_norm_
+
+    def broken(parameters: list[Any], most: float) -> Any:
+        parameters[0].grad.fill_(float("nan"))
+        return step(parameters, most)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", broken)
+        with pytest.raises(TrainingError, match="gradient at step 2 is nan: lower the learning"):
+            train(base, data, tmp_path, _CHANGES)
+    assert state.checkpoints(tmp_path) == [kept]
+
+
+def test_out_of_memory_names_the_remedy(base: Path, data: Path, tmp_path: Path) -> None:
+    """What a step needs is more than any machine has: the allocator's own error."""
+    import torch
+
+    from qa_assets.training import fast_t5
+
+    def large(*_: Any, **__: Any) -> Any:
+        return torch.empty(2**45)
+
+    train(base, data, tmp_path, _CHANGES, max_seconds=0)
+    (kept,) = state.checkpoints(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_t5.SummedLoss, "forward", large)
+        with pytest.raises(TrainingError, match=r"out of memory at step 2: lower max_batch_tokens"):
+            train(base, data, tmp_path, _CHANGES)
+    assert state.checkpoints(tmp_path) == [kept]
+
+
+def test_early_stopping_and_metric(base: Path, data: Path, tmp_path: Path) -> None:
+    seen = []
+
+    def score(answers: Any, references: Any) -> dict[str, float]:
+        seen.append(1)
+        return metric.score(answers, references) | {"f1": {1: 10.0, 2: 30.0}.get(len(seen), 20.0)}
+
+    result = loop.train(
+        CONFIG.model_copy(update={"evaluations": 10, "patience": 2}), base, data / "train",
+        data / "valid", tmp_path, score=score, null_text=NULL_TEXT,
+    )  # fmt: skip
+    assert len(result.evaluations) == 4
+    assert result.metrics["evaluation"] == 2
+    assert result.steps < 27
