@@ -121,7 +121,7 @@ def spark_configuration(app_name: str, settings: "Settings", brief: bool = False
     ]
     if local:
         java_options += archive_options(jars)
-        java_options += ["-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC"] if brief else []
+        java_options += ["-XX:TieredStopAtLevel=1"] if brief else []
     configuration = {
         "spark.app.name": app_name,
         "spark.master": settings.spark.master,

@@ -66,3 +66,14 @@ def test_a_cluster_gets_the_jars_sent(jars_dir: Path, tmp_path: Path) -> None:
     configuration = spark_configuration("cluster", settings)
     assert "spark-nlp_2.12" in configuration["spark.jars"]
     assert "spark.driver.host" not in configuration
+
+
+def test_only_a_brief_session_of_this_machine_does_without_optimising(
+    jars_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "jars").symlink_to(jars_dir)
+    quick = "-XX:TieredStopAtLevel=1"
+    for master, brief in (("local[2]", True), ("local[2]", False), ("spark://head:7077", True)):
+        settings = load_settings(home=tmp_path, spark={"master": master})
+        options = spark_configuration("any", settings, brief)["spark.driver.extraJavaOptions"]
+        assert (quick in options) == (brief and master.startswith("local"))

@@ -84,6 +84,18 @@ def test_says_that_the_hub_has_no_such_model(monkeypatch: pytest.MonkeyPatch) ->
         base_model.load("nobody/nothing")
 
 
+def test_tokens_are_counted_where_there_is_a_vocabulary(
+    base: Path, rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = base_model.piece_counter(str(base))
+    assert counter is not None
+    ids = base_model.load_tokenizer(base)(rows[0]["source"])["input_ids"]
+    assert counter([rows[0]["source"], ""]) == [len(ids) - 1, 0]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for name in ("tiny", "nobody/nothing", str(tmp_path / "nowhere")):
+        assert base_model.piece_counter(name) is None
+
+
 def test_says_that_there_is_no_directory(tmp_path: Path) -> None:
     with pytest.raises(base_model.BaseModelError, match="no such directory"):
         base_model.load(tmp_path / "nowhere")
