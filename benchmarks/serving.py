@@ -1,6 +1,6 @@
 """Questions a second, CPU time, F1 and memory of all that can answer, on the same questions.
 
-    python benchmarks/serving.py prepare MODEL TRAIN MODELS [--seen FILE] [--questions 2000]
+    python benchmarks/serving.py prepare MODEL TRAIN MODELS [--seen FILE] [--only ENGINE ...]
     python benchmarks/serving.py run MODELS DEV [--questions 1000] [--only ROW ...]
 
 `prepare` makes of a Hugging Face directory what serves, as the assets do, and prints the tables of
@@ -11,6 +11,7 @@ what was measured (results.jsonl), so that the rows can be measured in pieces.
 
 import argparse
 import json
+import logging
 import os
 import random
 import subprocess
@@ -66,39 +67,39 @@ def read(path: Path, seen: Sequence[str] = ()) -> list[dict[str, Any]]:
     return rows
 
 
-def prepare(model: Path, train: Path, models: Path, seen: Path | None, count: int) -> None:
+def prepare(
+    model: Path, train: Path, models: Path, seen: Path | None, count: int, only: list[str]
+) -> None:
     """Make all that `run` measures."""
     from qa_assets.deployment import recipes, smoothing
     from qa_assets.squad import metric
     from qa_assets.training import base_model
 
-    rows = read(train, json.loads(seen.read_text())["articles"] if seen else [])
+    logging.basicConfig(level=logging.INFO)
     models.mkdir(parents=True, exist_ok=True)
-    (models / "model").symlink_to(model.absolute())
+    if not (models / "model").exists():
+        (models / "model").symlink_to(model.absolute())
+    rows = read(train, json.loads(seen.read_text())["articles"] if seen else [])
     loaded, tokenizer = base_model.load(model)
     sources = [row["source"] for row in rows[-128:]]
     maxima = smoothing.activation_maxima(loaded, tokenizer, sources, max_new_tokens=LONGEST)
     task = recipes.Task(rows[:count], maxima, LONGEST, NO_ANSWER, metric.f1_each)
-    for name, make in (
-        ("ctranslate2", lambda out: recipes.convert_best(model, out, (None, 0.5, 0.7), task)),
-        (
-            "onnx",
-            lambda out: recipes.export_best(model, out, recipes.candidates((0.5, 0.7)), task),
-        ),
-    ):
-        (models / name).mkdir()
-        chosen, measured = make(models / name)
-        for one in measured:
-            print(
-                json.dumps({"engine": name, "chosen": one.recipe == chosen} | asdict(one)),
-                flush=True,
-            )
-    for form in ("fp32", "int8"):
+    alphas = (0.5, 0.7)
+    for engine in only or ("ctranslate2", "onnx"):
+        out = models / engine
+        out.mkdir()
+        if engine == "onnx":
+            made = recipes.export_best(model, out, recipes.candidates(alphas), task)
+        else:
+            made = recipes.convert_best(model, out, (None, *alphas), task)
+        for one in made[1]:
+            print(json.dumps({"chosen": one.recipe == made[0]} | asdict(one)), flush=True)
+    for form in ("fp32", "int8") if "onnx" in (only or ["onnx"]) else ():
         command = [sys.executable, __file__, "import", str(models / "onnx" / form)]
         subprocess.run([*command, str(models / "spark_nlp" / form)], check=True)
-    for engine in ("spark_nlp", "ctranslate2"):
-        for form in ("fp32", "int8"):
-            sign(models / engine / form, engine, model)
+        sign(models / "spark_nlp" / form, "spark_nlp", model)
+    for form in ("fp32", "int8") if "ctranslate2" in (only or ["ctranslate2"]) else ():
+        sign(models / "ctranslate2" / form, "ctranslate2", model)
 
 
 def sign(place: Path, engine: Any, model: Path) -> None:
@@ -289,7 +290,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], metavar="ROW")
     given = parser.parse_args()
     if given.what == "prepare":
-        prepare(*given.paths, given.seen, given.questions or 2000)
+        prepare(*given.paths, given.seen, given.questions or 2000, given.only)
     elif given.what == "import":
         import_pipeline(*given.paths)
     elif given.what == "one":

@@ -34,6 +34,10 @@ def _checkpoints(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _serving(settings: Settings) -> dict[str, Any]:
+    return settings.serving.model_dump(mode="json", exclude={"engine"})
+
+
 _SHAPED_BY: Mapping[str, Callable[[Settings], dict[str, Any]]] = {
     "raw_squad": _raw,
     "train_split": _split("seed", "no_answer", "valid_questions", "train_questions"),
@@ -41,6 +45,8 @@ _SHAPED_BY: Mapping[str, Callable[[Settings], dict[str, Any]]] = {
     "test_split": _split("seed", "no_answer", "eval_questions"),
     "rejected_questions": _split(),
     "checkpoints": _checkpoints,
+    "onnx_model": _serving,
+    "ctranslate2_model": _serving,
     "question_feed": lambda settings: {"questions": settings.stream.questions},
 }
 

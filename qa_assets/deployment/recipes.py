@@ -53,7 +53,7 @@ def candidates(alphas: Sequence[float]) -> list[Recipe]:
 
     `wo`, which ends a feed-forward layer, has the largest activations by far.
     """
-    kept = {"none": (), "encoder wo": (r"^/block.*/wo/",), "all wo": ("/wo/",)}
+    kept: dict[str, tuple[str, ...]] = {"none": (), "encoder wo": (r"^/block.*/wo/",)}
     return [Recipe(alpha, keep, name) for alpha in alphas for name, keep in kept.items()]
 
 

@@ -113,7 +113,7 @@ def test_rollback_is_one_launch(
     assert all(check.passed for check in checks)
     for asset, engine in (("onnx_model", None), ("ctranslate2_model", "ctranslate2")):
         made = bench.store.latest(asset)
-        assert made.data_version == versions[0]
+        assert made.info["model_version"] == versions[0]
         (node,) = (
             one
             for one in result.asset_materializations_for_node("serving_models")

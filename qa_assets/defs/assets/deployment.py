@@ -12,6 +12,7 @@ from qa_assets.artifacts import Artifact, ArtifactStore, Draft
 from qa_assets.defs.resources.spark import SparkResource
 from qa_assets.defs.results import materialized
 from qa_assets.defs.tables import markdown_table
+from qa_assets.defs.versions import data_version
 from qa_assets.deployment.provenance import Engine, Provenance
 from qa_assets.settings import Settings
 from qa_assets.squad import metric
@@ -70,14 +71,14 @@ def serving_models(
             null_text=settings.data.no_answer,
             **config.decoding,
         )
-        _describe(draft, model, chosen, measured)
+        _describe(draft, model, settings, chosen, measured)
     yield _result(draft, measured)
 
     onnx_model = draft.done()
     with store.write("ctranslate2_model", model, valid) as draft:
         chosen, measured = recipes.convert_best(model.path, draft.path, alphas, task)
         shutil.copy(onnx_model.path / parity.FILE, draft.path)
-        _describe(draft, model, chosen, measured)
+        _describe(draft, model, settings, chosen, measured)
         _sign(draft.path / draft.info["serves"], "ctranslate2", model, draft.info, settings)
     yield _result(draft, measured)
 
@@ -150,12 +151,14 @@ def _task(
     )
 
 
-def _describe(draft: Draft, model: Artifact, chosen: str, measured: "Sequence[Measured]") -> None:
+def _describe(
+    draft: Draft, model: Artifact, settings: Settings, chosen: str, measured: "Sequence[Measured]"
+) -> None:
     """Note in an artefact what it was made of, and which of its directories serves."""
     from qa_assets.deployment.recipes import FP32, INT8
 
     # the bytes of an export are not reproducible: optimum names weights in hash order
-    draft.data_version = model.data_version
+    draft.data_version = data_version(f"{model.data_version} {chosen}", settings, draft.asset)
     draft.info |= {
         "config": model.info["config"],
         "model_version": model.data_version,
