@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # threads of torch that wait must not take the cores from Spark beside them
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run ui test chaos lint setup doctor lock clean help
+.PHONY: run ui stream test chaos lint setup doctor lock clean help
 .DEFAULT_GOAL := help
 
 run: setup  ## materialise the whole graph once (PROFILE=quickstart|squad|cluster)
@@ -17,6 +17,9 @@ run: setup  ## materialise the whole graph once (PROFILE=quickstart|squad|cluste
 
 ui: setup  ## Dagster's UI, with broker and sensor, until Ctrl-C
 	@$(BIN)/qa-assets ui
+
+stream: setup  ## answer questions as they come, until Ctrl-C
+	@$(BIN)/qa-assets stream
 
 test: setup lint  ## lint, types and the whole suite
 	$(BIN)/python -m pytest

@@ -1,5 +1,7 @@
 """Jobs: what is launched as a whole, beside materialising assets."""
 
+import threading
+
 import dagster as dg
 
 from qa_assets.artifacts import ArtifactStore
@@ -38,3 +40,18 @@ def remove_old_versions(
 def clean_up() -> None:
     """`dg launch --job clean_up`, or the button in the UI."""
     remove_old_versions()
+
+
+@dg.op
+def answer_as_they_come() -> None:
+    """The always-on consumer, until the run is terminated; it finishes its batch then."""
+    from qa_assets.always_on import keep_answering
+
+    code = keep_answering(threading.Event())
+    raise dg.Failure(f"the consumer ended by itself, with exit code {code}: see its output")
+
+
+@dg.job(description="Answer questions as they come; the sensor starts no run meanwhile.")
+def stream() -> None:
+    """Launched in the UI (Jobs), and terminated there."""
+    answer_as_they_come()

@@ -118,6 +118,8 @@ def answer_always(
 ) -> StreamSummary:
     """Answer questions as they come until `stop` is set; the batch under way is finished then.
 
+    Returns by itself after `renew_after_messages`, for the process to be started anew.
+
     Args:
         spark: see `answer_available`, like the next two and `out`.
         kafka: see there. The topic of questions is made too, if missing.
@@ -135,7 +137,7 @@ def answer_always(
     place = _Place(out, start.topic_id, kafka.questions_topic)
     _check(place, stream, start)
     earlier = () if place.checkpoint.exists else place.earlier()
-    with _batches(kafka, stream, model, place, start, None) as work:
+    with _batches(kafka, stream, model, place, start, stream.renew_after_messages) as work:
         _run(spark, kafka, stream, place, work, _until(stop, stream.trigger_ms))
     end = end_offsets(kafka, kafka.questions_topic, timeout_s=15)
     return _summary(place, work.tally, end, time.monotonic() - started, earlier)
