@@ -99,7 +99,8 @@ def answer_available(
     start = end_offsets(kafka, kafka.questions_topic, timeout_s=15)
     place = _Place(out, start.topic_id, kafka.questions_topic)
     reached = _check(place, stream, start)
-    if not place.checkpoint.pending and reached == start.offsets:
+    waiting = any(reached.get(part, start.begin[part]) < end for part, end in start.offsets.items())
+    if not waiting and not place.checkpoint.pending:
         return StreamSummary(start.topic_id, start.offsets, duration_s=time.monotonic() - started)
     earlier = () if place.checkpoint.exists else place.earlier()
     with _batches(kafka, stream, lambda: model, place, start, stream.max_questions_per_run) as work:
@@ -267,6 +268,7 @@ def _run(
             .options(**_CLIENT, **spark_options(kafka))
             .option("subscribe", kafka.questions_topic)
             .option("startingOffsets", "earliest")
+            .option("kafka.isolation.level", "read_committed")
             .option("includeHeaders", "true")
             .option("failOnDataLoss", str(stream.on_data_loss == "fail").lower())
             .option("maxOffsetsPerTrigger", stream.max_offsets_per_trigger)

@@ -91,7 +91,10 @@ def answers(
     out = store.root / "answers"
     session = spark.spark_session
     serving = load_model(settings, session, model)
-    summary = consumer.answer_available(session, settings.kafka, settings.stream, serving, out)
+    # a run holds a whole feed, since in a run of the whole graph no sensor starts another
+    most = max(settings.stream.max_questions_per_run, settings.stream.questions)
+    stream = settings.stream.model_copy(update={"max_questions_per_run": most})
+    summary = consumer.answer_available(session, settings.kafka, stream, serving, out)
     feed, test = store.find("question_feed"), store.find("test_split")
     if feed is not None and test is not None:
         batch.answer_feed(session, serving, feed.path, test.path / "rows", out)
