@@ -21,7 +21,7 @@ from qa_assets.streaming.checkpoint import Checkpoint
 from qa_assets.streaming.kafka import KafkaUnavailable, TopicOffsets, end_offsets, ensure_topics
 from qa_assets.streaming.losses import Watch, require_whole
 from qa_assets.streaming.publishing import Publisher
-from qa_assets.streaming.security import spark_options
+from qa_assets.streaming.security import hidden, spark_options
 from qa_assets.streaming.seen import Seen
 from qa_assets.streaming.tally import Tally
 
@@ -285,7 +285,7 @@ def _run(
             return
         if work.error is not None and not isinstance(work.error, Py4JError):
             raise work.error from None  # our own, not Spark's wrapping of it
-        raise _explain(error, kafka) from error
+        raise _explain(error, kafka) from None  # with which Spark's text would be shown
     except (Py4JError, OSError) as error:
         raise ConsumerError(
             "Spark's JVM has ended while questions were answered (was it killed, or out of "
@@ -303,7 +303,7 @@ def _uri(path: Path) -> str:
 
 
 def _explain(error: Exception, kafka: "KafkaSettings") -> Exception:
-    text = str(error)
+    text = hidden(kafka, str(error))
     if "data may have been lost" in text or "failOnDataLoss" in text:
         return ConsumerError(
             f"questions on {kafka.questions_topic!r} went away while they were answered; the next "

@@ -3,6 +3,7 @@
 import datetime as dt
 import ipaddress
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 from qa_assets.embedded.broker import broker
 from qa_assets.embedded.secured import Secured
 from qa_assets.settings import SettingsError, load_settings
+from qa_assets.streaming.batches import ConsumerError
 from qa_assets.streaming.config import KafkaSettings
 from qa_assets.streaming.kafka import KafkaUnavailable, end_offsets, ensure_topics
 from qa_assets.streaming.security import spark_options
@@ -82,6 +84,8 @@ def test_questions_are_asked_and_answered_behind_a_login(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    from pyspark.sql import functions as sf
+
     caplog.set_level("DEBUG")
     stream = Stream(spark, secured, tmp_path)
     stream.send(["a", "b"])
@@ -91,10 +95,14 @@ def test_questions_are_asked_and_answered_behind_a_login(
     source = spark.readStream.format("kafka").options(**spark_options(secured))
     source.option("subscribe", secured.questions_topic).load().explain(extended=True)
 
+    with pytest.raises(ConsumerError) as failed:  # by Spark, with the plan in what it says
+        stream.send(["c"])
+        stream.run(lambda frame: frame.withColumn("answer", sf.raise_error(sf.lit("broken"))))
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     logged = "".join([*capfd.readouterr(), caplog.text, repr(secured), repr(summary)])
     for secret in (PASSWORD, PASSWORD.replace("\\", "\\\\").replace('"', '\\"')):
         assert secret not in logged
+        assert secret not in "".join(traceback.format_exception(failed.value))
         assert not any(secret.encode() in text for text in files)
 
 
