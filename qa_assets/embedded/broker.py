@@ -203,8 +203,8 @@ def _write_properties(data_dir: Path, host: str, port: int, secured: Secured | N
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
         # one that was killed holds its place so long: the next could not start before
-        "broker.session.timeout.ms": "3000",
-        "broker.heartbeat.interval.ms": "500",
+        "broker.session.timeout.ms": "6000",
+        "broker.heartbeat.interval.ms": "2000",
         "group.initial.rebalance.delay.ms": "0",
         "log.segment.bytes": str(16 * 1024 * 1024),
         "log.retention.hours": "-1",  # a question is not lost because it waited

@@ -25,7 +25,8 @@ from qa_assets_tests.conftest import free_port
 
 _BATCH, _WHOLE_BATCH = 10, 200
 """Messages in a batch: of the runs that are killed, and of the one that is not."""
-_STEP_S = 600.0
+_STEP_S = 1800.0
+_TRIES = 3
 
 
 @dataclass
@@ -114,10 +115,11 @@ class Chaos:
             process.stop(child, grace_s=5)
 
     def _finish(self, kafka: KafkaSettings, out: str, batch: int = _BATCH) -> None:
-        """Answer all that is left, undisturbed."""
-        child = self._step(kafka, out, batch)
-        if child.wait(_STEP_S) != 0:
-            raise RuntimeError(f"an undisturbed run failed: see {self.home / 'step.log'}")
+        """Answer all that is left, undisturbed but by a machine that is too busy to be in time."""
+        for _ in range(_TRIES):
+            if self._step(kafka, out, batch).wait(_STEP_S) == 0:
+                return
+        raise RuntimeError(f"undisturbed runs failed: see {self.home / 'step.log'}")
 
     def _step(
         self, kafka: KafkaSettings, out: str, batch: int = _BATCH
