@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # threads of torch that wait must not take the cores from Spark beside them
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run train-full ui test chaos lint setup doctor lock clean help
+.PHONY: run train-full ui stream test chaos lint setup doctor lock clean help
 .DEFAULT_GOAL := help
 
 run: setup  ## materialise the whole graph once (PROFILE=quickstart|squad|cluster)
@@ -20,6 +20,9 @@ train-full: setup  ## all of SQuAD v2 by the recipe for quality, hours on a CPU;
 
 ui: setup  ## Dagster's UI, with broker and sensor, until Ctrl-C
 	@$(BIN)/qa-assets ui
+
+stream: setup  ## answer questions as they come, until Ctrl-C
+	@$(BIN)/qa-assets stream
 
 test: setup lint  ## lint, types and the whole suite
 	$(BIN)/python -m pytest

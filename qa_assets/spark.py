@@ -131,6 +131,8 @@ def spark_configuration(app_name: str, settings: "Settings", brief: bool = False
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
+        # a query's plan names its options, a login to Kafka among them
+        "spark.sql.redaction.string.regex": r'(?i)(username|password)="([^"\\]|\\.)*"',
         "spark.sql.warehouse.dir": f"file://{place / 'warehouse'}",
         # what Spark NLP asks for
         "spark.serializer": "org.apache.spark.serializer.KryoSerializer",

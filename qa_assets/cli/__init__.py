@@ -54,6 +54,14 @@ def ui(profile: _Profile = None) -> None:
 
 
 @app.command()
+def stream(profile: _Profile = None) -> None:
+    """Answer questions on the topic as they come, until Ctrl-C or SIGTERM."""
+    from qa_assets.cli.stream import stream as answer
+
+    raise typer.Exit(answer(_settings(profile)))
+
+
+@app.command()
 def doctor(profile: _Profile = None) -> None:
     """Say what of this machine is in order for the profile, and what is not."""
     from qa_assets.cli.doctor import examine

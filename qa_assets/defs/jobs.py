@@ -1,5 +1,7 @@
 """Jobs: what is launched as a whole, beside materialising assets."""
 
+import threading
+
 import dagster as dg
 
 from qa_assets.training.config import RECIPE
@@ -25,3 +27,18 @@ train_full = dg.define_asset_job(
     config={"ops": {"checkpoints": {"config": RECIPE.model_dump(exclude_defaults=True)}}},
     description="From raw data to the report on test, by the recipe for quality: hours on a CPU.",
 )
+
+
+@dg.op
+def answer_as_they_come() -> None:
+    """The always-on consumer, until the run is terminated; it finishes its batch then."""
+    from qa_assets.always_on import keep_answering
+
+    code = keep_answering(threading.Event())
+    raise dg.Failure(f"the consumer ended by itself, with exit code {code}: see its output")
+
+
+@dg.job(description="Answer questions as they come; the sensor starts no run meanwhile.")
+def stream() -> None:
+    """Launched in the UI (Jobs), and terminated there."""
+    answer_as_they_come()

@@ -23,6 +23,7 @@ import psutil
 from qa_assets.embedded import process
 from qa_assets.embedded.jars import ensure_jars
 from qa_assets.embedded.java import java_executable
+from qa_assets.embedded.secured import Secured
 from qa_assets.streaming.config import KafkaSettings
 from qa_assets.streaming.kafka import broker_answers
 
@@ -51,7 +52,9 @@ class Broker:
 
 
 @contextmanager
-def broker(data_dir: Path, bootstrap_servers: str, jars_dir: Path) -> Iterator[Broker]:
+def broker(
+    data_dir: Path, bootstrap_servers: str, jars_dir: Path, secured: Secured | None = None
+) -> Iterator[Broker]:
     """Have a broker for the length of the block.
 
     One that runs on the data directory already is used and left running; else one is started, and
@@ -61,6 +64,7 @@ def broker(data_dir: Path, bootstrap_servers: str, jars_dir: Path) -> Iterator[B
         data_dir: its log segments, properties, log file and pid; made where it is missing.
         bootstrap_servers: `host:port` of loopback to listen on.
         jars_dir: see `ensure_jars`.
+        secured: have clients log in, over TLS.
 
     Raises:
         BrokerError: the address cannot be used, or the broker does not come up.
@@ -68,7 +72,10 @@ def broker(data_dir: Path, bootstrap_servers: str, jars_dir: Path) -> Iterator[B
         JavaError: there is no Java 17.
     """
     host, port = _loopback(bootstrap_servers)
-    running = _running(data_dir, bootstrap_servers)
+    client = (secured.client if secured else KafkaSettings()).model_copy(
+        update={"bootstrap_servers": bootstrap_servers}
+    )
+    running = _running(data_dir, client)
     if running is not None:
         yield running
         return
@@ -85,9 +92,9 @@ def broker(data_dir: Path, bootstrap_servers: str, jars_dir: Path) -> Iterator[B
     ]
     data_dir.mkdir(parents=True, exist_ok=True)
     log, pid_file = data_dir / "broker.log", data_dir / "broker.pid"
-    properties = _write_properties(data_dir, host, port)
+    properties = _write_properties(data_dir, host, port, secured)
     if not (data_dir / "log" / "meta.properties").exists():
-        _format(java, properties)
+        _format(java, properties, secured.format_options() if secured else [])
     log.unlink(missing_ok=True)
     started = time.monotonic()
     # SIGTERM it may take minutes over, and nobody would be there to insist; it recovers its log
@@ -102,7 +109,7 @@ def broker(data_dir: Path, bootstrap_servers: str, jars_dir: Path) -> Iterator[B
                 }
             )
         )
-        _wait_until_up(child, bootstrap_servers, log)
+        _wait_until_up(child, client, log)
         logger.info("Kafka broker on %s in %.1f s", bootstrap_servers, time.monotonic() - started)
         yield Broker(bootstrap_servers, child.pid, log, started=True)
     finally:
@@ -140,7 +147,7 @@ def _require_free(host: str, port: int) -> None:
             ) from None
 
 
-def _running(data_dir: Path, bootstrap_servers: str) -> Broker | None:
+def _running(data_dir: Path, client: KafkaSettings) -> Broker | None:
     """The broker that runs on the data directory, if any.
 
     Raises:
@@ -154,7 +161,7 @@ def _running(data_dir: Path, bootstrap_servers: str) -> Broker | None:
     if _created(pid) != created:  # ended, and the pid perhaps another process's by now
         return None
     log = data_dir / "broker.log"
-    if address != bootstrap_servers:
+    if address != client.bootstrap_servers:
         raise BrokerError(
             f"a broker runs on {data_dir} already, on {address}: end what started it "
             f"(process {pid}), or set {SETTING}={address}"
@@ -175,8 +182,8 @@ def _created(pid: int) -> float | None:
         return None
 
 
-def _write_properties(data_dir: Path, host: str, port: int) -> Path:
-    controller = _free_port(host)
+def _write_properties(data_dir: Path, host: str, port: int, secured: Secured | None) -> Path:
+    controller, internal = _free_port(host), _free_port(host)
     lines = {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -196,8 +203,8 @@ def _write_properties(data_dir: Path, host: str, port: int) -> Path:
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
         # one that was killed holds its place so long: the next could not start before
-        "broker.session.timeout.ms": "3000",
-        "broker.heartbeat.interval.ms": "500",
+        "broker.session.timeout.ms": "6000",
+        "broker.heartbeat.interval.ms": "2000",
         "group.initial.rebalance.delay.ms": "0",
         "log.segment.bytes": str(16 * 1024 * 1024),
         "log.retention.hours": "-1",  # a question is not lost because it waited
@@ -205,6 +212,9 @@ def _write_properties(data_dir: Path, host: str, port: int) -> Path:
         "num.io.threads": "2",
         "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
     }
+    if secured:
+        lines |= secured.properties(host, port, internal)
+        lines["listeners"] = f"{lines['advertised.listeners']},CONTROLLER://{host}:{controller}"
     path = data_dir / "server.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
     return path
@@ -217,12 +227,13 @@ def _free_port(host: str) -> int:
         return port
 
 
-def _format(java: list[str | Path], properties: Path) -> None:
+def _format(java: list[str | Path], properties: Path, options: list[str]) -> None:
     """Prepare an empty data directory, as KRaft wants it, with a cluster id of its own."""
     cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     if cluster_id.startswith("-"):  # would be read as an option
         cluster_id = "A" + cluster_id[1:]
     command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties]
+    command += options
     try:
         told = subprocess.run(
             [str(part) for part in command], capture_output=True, text=True, timeout=_START_S
@@ -236,17 +247,15 @@ def _format(java: list[str | Path], properties: Path) -> None:
         )
 
 
-def _wait_until_up(child: "subprocess.Popen[bytes]", bootstrap_servers: str, log: Path) -> None:
+def _wait_until_up(child: "subprocess.Popen[bytes]", client: KafkaSettings, log: Path) -> None:
     deadline = time.monotonic() + _START_S
     while child.poll() is None and time.monotonic() < deadline:
-        if _port_open(bootstrap_servers) and broker_answers(
-            KafkaSettings(bootstrap_servers=bootstrap_servers), timeout_s=5
-        ):
+        if _port_open(client.bootstrap_servers) and broker_answers(client, timeout_s=5):
             return
         time.sleep(0.1)
     outcome = "ended" if child.poll() is not None else f"did not answer in {_START_S:.0f} s"
     raise BrokerError(
-        f"the Kafka broker on {bootstrap_servers} {outcome}; the end of {log}:\n"
+        f"the Kafka broker on {client.bootstrap_servers} {outcome}; the end of {log}:\n"
         f"{_tail(log.read_text(errors='replace'))}"
     )
 

@@ -88,7 +88,7 @@ class Batches:
         self._seen, self._publisher, self._watch = seen, publisher, watch
         self._most = most
         self._reader = Reader()
-        self._told = publisher.told(checkpoint.reached() or watch.partitions)
+        self._told = publisher.told(watch.partitions)
         self._closing = threading.Event()
         self._busy = threading.Lock()
         self.tally = Tally()

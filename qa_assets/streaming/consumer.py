@@ -21,7 +21,7 @@ from qa_assets.streaming.checkpoint import Checkpoint
 from qa_assets.streaming.kafka import KafkaUnavailable, TopicOffsets, end_offsets, ensure_topics
 from qa_assets.streaming.losses import Watch, require_whole
 from qa_assets.streaming.publishing import Publisher
-from qa_assets.streaming.security import spark_options
+from qa_assets.streaming.security import hidden, spark_options
 from qa_assets.streaming.seen import Seen
 from qa_assets.streaming.tally import Tally
 
@@ -99,7 +99,8 @@ def answer_available(
     start = end_offsets(kafka, kafka.questions_topic, timeout_s=15)
     place = _Place(out, start.topic_id, kafka.questions_topic)
     reached = _check(place, stream, start)
-    if not place.checkpoint.pending and reached == start.offsets:
+    waiting = any(reached.get(part, start.begin[part]) < end for part, end in start.offsets.items())
+    if not waiting and not place.checkpoint.pending:
         return StreamSummary(start.topic_id, start.offsets, duration_s=time.monotonic() - started)
     earlier = () if place.checkpoint.exists else place.earlier()
     with _batches(kafka, stream, lambda: model, place, start, stream.max_questions_per_run) as work:
@@ -118,6 +119,8 @@ def answer_always(
 ) -> StreamSummary:
     """Answer questions as they come until `stop` is set; the batch under way is finished then.
 
+    Returns by itself after `renew_after_messages`, for the process to be started anew.
+
     Args:
         spark: see `answer_available`, like the next two and `out`.
         kafka: see there. The topic of questions is made too, if missing.
@@ -135,7 +138,7 @@ def answer_always(
     place = _Place(out, start.topic_id, kafka.questions_topic)
     _check(place, stream, start)
     earlier = () if place.checkpoint.exists else place.earlier()
-    with _batches(kafka, stream, model, place, start, None) as work:
+    with _batches(kafka, stream, model, place, start, stream.renew_after_messages) as work:
         _run(spark, kafka, stream, place, work, _until(stop, stream.trigger_ms))
     end = end_offsets(kafka, kafka.questions_topic, timeout_s=15)
     return _summary(place, work.tally, end, time.monotonic() - started, earlier)
@@ -265,6 +268,7 @@ def _run(
             .options(**_CLIENT, **spark_options(kafka))
             .option("subscribe", kafka.questions_topic)
             .option("startingOffsets", "earliest")
+            .option("kafka.isolation.level", "read_committed")
             .option("includeHeaders", "true")
             .option("failOnDataLoss", str(stream.on_data_loss == "fail").lower())
             .option("maxOffsetsPerTrigger", stream.max_offsets_per_trigger)
@@ -281,7 +285,7 @@ def _run(
             return
         if work.error is not None and not isinstance(work.error, Py4JError):
             raise work.error from None  # our own, not Spark's wrapping of it
-        raise _explain(error, kafka) from error
+        raise _explain(error, kafka) from None  # with which Spark's text would be shown
     except (Py4JError, OSError) as error:
         raise ConsumerError(
             "Spark's JVM has ended while questions were answered (was it killed, or out of "
@@ -299,7 +303,7 @@ def _uri(path: Path) -> str:
 
 
 def _explain(error: Exception, kafka: "KafkaSettings") -> Exception:
-    text = str(error)
+    text = hidden(kafka, str(error))
     if "data may have been lost" in text or "failOnDataLoss" in text:
         return ConsumerError(
             f"questions on {kafka.questions_topic!r} went away while they were answered; the next "

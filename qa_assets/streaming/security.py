@@ -29,7 +29,9 @@ def librdkafka_options(kafka: "KafkaSettings") -> dict[str, str]:
 def spark_options(kafka: "KafkaSettings") -> dict[str, str]:
     """The same as options of Spark's Kafka source, whose client is Java's.
 
-    Spark and Kafka both treat the JAAS text as a secret: neither logs it.
+    Kafka treats the JAAS text as a secret. Spark shows it in a query's plan, but for
+    `spark.sql.redaction.string.regex`, which the session has, and perhaps where a query fails:
+    what is said of that goes through `hidden`.
     """
     options = {
         "kafka.bootstrap.servers": kafka.bootstrap_servers,
@@ -49,6 +51,14 @@ def spark_options(kafka: "KafkaSettings") -> dict[str, str]:
             "kafka.sasl.jaas.config": f"{module} required {said};",
         }
     return options
+
+
+def hidden(kafka: "KafkaSettings", text: str) -> str:
+    """The text without the password, plain or as it is written in the JAAS text."""
+    password = _password(kafka)
+    for secret in {password, _quoted(password)} - {""}:
+        text = text.replace(secret, "***")
+    return text
 
 
 def _password(kafka: "KafkaSettings") -> str:

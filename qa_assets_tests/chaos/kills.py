@@ -66,8 +66,8 @@ def wait_for(kill: Kill, step: psutil.Process, out: Path, topic_id: str) -> bool
     return _alive(step)
 
 
-def execute(kill: Kill, step: psutil.Process, broker_pid: int) -> None:
-    """SIGKILL the victim, or both of them."""
+def execute(kill: Kill, step: psutil.Process, broker_pid: int) -> bool:
+    """SIGKILL the victim, or both of them; whether there was one."""
     victims = []
     if "driver" in kill.victim:
         victims += [one for one in step.children(recursive=True) if "java" in one.name()]
@@ -75,11 +75,14 @@ def execute(kill: Kill, step: psutil.Process, broker_pid: int) -> None:
         victims.append(step)
     if "broker" in kill.victim:
         victims.append(psutil.Process(broker_pid))
+    killed = False
     for victim in victims:
         try:
             victim.kill()
         except psutil.NoSuchProcess:
             continue
+        killed = True
+    return killed
 
 
 def _entries(directory: Path) -> set[str]:

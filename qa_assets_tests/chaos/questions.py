@@ -26,10 +26,18 @@ def message(number: int, seed: int) -> tuple[bytes, bytes, bool]:
     if draw.random() < 1 / 12:
         return f"bad{number}".encode(), draw.choice(BAD), False
     name = f"q{draw.randrange(number) if number and draw.random() < 1 / 9 else number}"
+    return name.encode(), json.dumps(_drawn(draw, name)).encode(), True
+
+
+def question(number: int) -> dict[str, str]:
+    """A good one, the same for the same number."""
+    return _drawn(random.Random(number), f"q{number}")
+
+
+def _drawn(draw: random.Random, name: str) -> dict[str, str]:
     who, deed = draw.choice(_NAMES), draw.choice(_DEEDS)
     others = " ".join(f"{draw.choice(_NAMES)} {draw.choice(_DEEDS)}." for _ in range(4))
-    question = {"id": name, "question": f"Who {deed}?", "context": f"{who} {deed}. {others}"}
-    return name.encode(), json.dumps(question).encode(), True
+    return {"id": name, "question": f"Who {deed}?", "context": f"{who} {deed}. {others}"}
 
 
 def make_model(home: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from qa_assets.artifacts import Artifact, ArtifactStore
+from qa_assets.artifacts import ArtifactStore
 from qa_assets.defs.resources.spark import SparkResource
 from qa_assets.defs.results import materialized
 from qa_assets.defs.tables import markdown_table, sample_of
@@ -16,9 +16,6 @@ from qa_assets.settings import Settings
 from qa_assets.squad.report import read_split
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-    from qa_assets.streaming.batches import Model
     from qa_assets.streaming.consumer import StreamSummary
 
 
@@ -83,34 +80,30 @@ def answers(
 ) -> dg.MaterializeResult[None]:
     """Every question on the topic answered once: a Parquet table, the answers topic, dead letters.
 
-    Spark Structured Streaming works off what is there and ends; the sensor starts it again.
+    Spark Structured Streaming works off what is there and ends; the sensor starts it again. The
+    questions of the newest feed are answered once more without Kafka, for `answer_report` to
+    compare: here, since session and model are at hand.
     """
-    from qa_assets.streaming import consumer
+    from qa_assets.served import load_model
+    from qa_assets.streaming import batch, consumer
 
     model = store.latest(settings.serving.model)
     out = store.root / "answers"
-    summary = consumer.answer_available(
-        spark.spark_session,
-        settings.kafka,
-        settings.stream,
-        model_of(spark.spark_session, model),
-        out,
-    )
+    session = spark.spark_session
+    serving = load_model(session, model)
+    # a run holds a whole feed, since in a run of the whole graph no sensor starts another
+    most = max(settings.stream.max_questions_per_run, settings.stream.questions)
+    stream = settings.stream.model_copy(update={"max_questions_per_run": most})
+    summary = consumer.answer_available(session, settings.kafka, stream, serving, out)
+    feed, test = store.find("question_feed"), store.find("test_split")
+    if feed is not None and test is not None:
+        batch.answer_feed(session, serving, feed.path, test.path / "rows", out)
     reached = {str(partition): end for partition, end in summary.end_offsets.items()}
     state = [summary.topic_id, reached, model.data_version]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(sha256(json.dumps(state).encode()).hexdigest()),
         metadata=streamed(out, summary),
     )
-
-
-def model_of(session: "SparkSession", artifact: Artifact) -> "Model":
-    """What answers, of an artefact of the model that the settings have serve."""
-    from qa_assets.deployment import serving
-    from qa_assets.streaming.batches import Model
-
-    answer = serving.answerer(session, artifact.path / artifact.info["serves"])
-    return Model(artifact.info["model_version"], answer)
 
 
 def streamed(out: Path, summary: "StreamSummary") -> dict[str, Any]:
@@ -152,6 +145,7 @@ def answer_report(
     import pandas as pd
 
     from qa_assets.squad.report import compare
+    from qa_assets.streaming.batch import read_batch_answers
     from qa_assets.streaming.table import answers_of_feed
 
     feed, test = store.latest("question_feed"), store.latest("test_split")
@@ -165,12 +159,28 @@ def answer_report(
         [gold[key] for key in answered["id"]],
         {"streamed": [text or "" for text in answered["answer"]]},
     )
+    batch = read_batch_answers(store.root / "answers", feed.path)
+    pair = answered.merge(batch, on=["id", "model_version"])
+    again = compare(
+        [gold[key] for key in pair["id"]],
+        {
+            "compared": [text or "" for text in pair["answer"]],
+            "batch": [text or "" for text in pair["batch_answer"]],
+        },
+    )
     latency = (answered["answered_at"] - answered["asked_at"]).dt.total_seconds()
     numbers = {
         "questions": len(frame),
         "completeness": len(answered) / len(frame),
         "latency_p50_s": float(latency.quantile(0.5)),
         "latency_p95_s": float(latency.quantile(0.95)),
+        "compared": len(pair),
+        "differing": int((pair["answer"].fillna("") != pair["batch_answer"].fillna("")).sum()),
+        **{
+            f"{which}_{name}": value
+            for which, scores in again.scores.items()
+            for name, value in scores.items()
+        },
         **result.scores["streamed"],
     }
     with store.write("answer_report", feed, test) as draft:

@@ -67,3 +67,23 @@ def feed_complete(store: dg.ResourceParam[ArtifactStore]) -> dg.AssetCheckResult
         passed=info["completeness"] == 1.0,
         metadata={"completeness": info["completeness"], "questions": info["questions"]},
     )
+
+
+@dg.asset_check(asset="answer_report", blocking=True)
+def streamed_equals_batch(store: dg.ResourceParam[ArtifactStore]) -> dg.AssetCheckResult:
+    """The streamed answers are those of the same model in batch: text by text, and so the scores.
+
+    Answers of an earlier model, to questions that were sent before it was replaced, are left out.
+    """
+    info = store.latest("answer_report").info
+    scores = [name.removeprefix("batch_") for name in info if name.startswith("batch_")]
+    equal = all(info[f"batch_{name}"] == info[f"compared_{name}"] for name in scores)
+    return dg.AssetCheckResult(
+        passed=equal and info["differing"] == 0 and info["compared"] > 0,
+        metadata={
+            "compared": info["compared"],
+            "differing": info["differing"],
+            **{name: info[f"compared_{name}"] for name in scores},
+            **{f"batch_{name}": info[f"batch_{name}"] for name in scores},
+        },
+    )
