@@ -62,6 +62,14 @@ class Draft:
         return self.artifact
 
 
+@dataclass(frozen=True)
+class Pruned:
+    """Versions that were removed, and those that were kept with the reason."""
+
+    removed: list[Path]
+    kept: dict[Path, str]
+
+
 class ArtifactStore:
     """The artefacts below one directory."""
 
@@ -151,43 +159,51 @@ class ArtifactStore:
             if not manifest.parent.is_symlink() and not manifest.parent.name.startswith(".")
         )
 
-    def prune(self, keep: int) -> dict[str, list[Path]]:
+    def prune(self, keep: int) -> Pruned:
         """Remove all but the newest `keep` versions of each asset, and abandoned drafts.
 
         A version stays if `latest` finds it, or another artefact names it: by its data version,
         unless a newer directory has the same, or by its path.
-
-        Returns:
-            What was removed, by asset.
         """
-        removed: dict[str, list[Path]] = {}
-        while old := self._old(keep):  # what is removed names nothing any more
+        removed: list[Path] = []
+        reasons = self._kept(keep)
+        while old := [path for path, why in reasons.items() if why is None]:
             for path in old:
                 _remove(path)
-                removed.setdefault(path.parent.name, []).append(path)
+            removed += old
+            reasons = self._kept(keep)  # what is removed names nothing any more
         long_ago = time.time() - _ABANDONED_S
         for draft in self.root.glob("*/.draft-*"):
             if draft.lstat().st_mtime < long_ago:
                 _remove(draft)
-        return removed
+        return Pruned(removed, {path: why for path, why in reasons.items() if why is not None})
 
-    def _old(self, keep: int) -> list[Path]:
-        """Versions beyond the newest `keep` that no other artefact names."""
-        assets = {home.name: self.versions(home.name) for home in self.root.iterdir()}
+    def _kept(self, keep: int) -> dict[Path, str | None]:
+        """Why each version is to stay; None where it is not."""
+        homes = sorted(self.root.iterdir()) if self.root.is_dir() else []
+        assets = {home.name: self.versions(home.name) for home in homes}
         texts = {path: (path / MANIFEST).read_text() for each in assets.values() for path in each}
         manifests = {path: json.loads(text) for path, text in texts.items()}
-        inputs = {named for one in manifests.values() for named in one["inputs"].items()}
-        old = []
+        named_by = {
+            named: path for path, one in manifests.items() for named in one["inputs"].items()
+        }
+        found: dict[Path, str | None] = {}
         for asset, paths in assets.items():
             newest = {manifests[path]["data_version"]: path for path in paths}
-            for path in paths[:-keep]:
+            for path in paths:
                 version = manifests[path]["data_version"]
-                by_version = newest[version] == path and (asset, version) in inputs
-                by_path = (path.name in text for other, text in texts.items() if other != path)
-                in_use = path == self.link(asset).resolve()
-                if not (in_use or by_version or any(by_path)):
-                    old.append(path)
-        return old
+                by = named_by.get((asset, version)) if newest[version] == path else None
+                by = by or next(
+                    (other for other, text in texts.items() if other != path and path.name in text),
+                    None,
+                )
+                if path == self.link(asset).resolve():
+                    found[path] = "the latest"
+                elif path in paths[-keep:]:
+                    found[path] = f"one of the newest {keep}"
+                else:
+                    found[path] = f"named by {by.parent.name}/{by.name}" if by else None
+        return found
 
     def read(self, path: Path) -> Artifact:
         """The finished version in that directory.

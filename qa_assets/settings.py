@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     stream: StreamSettings = StreamSettings()
     keep_versions: int = Field(
-        5, ge=2, description="Versions of an asset that the job `clean_up` leaves."
+        5, ge=2, description="Newest versions of an asset that `kept_versions` leaves."
     )
     ui_port: int = Field(3000, ge=1, le=65535, description="Port of Dagster's UI, on loopback.")
     report_port: int = Field(

@@ -29,10 +29,15 @@ class SparkError(RuntimeError):
     """A session could not be made; the message says what to change."""
 
 
-def create_session(app_name: str, settings: "Settings") -> "SparkSession":
+def create_session(app_name: str, settings: "Settings", brief: bool = False) -> "SparkSession":
     """Start Spark with the Kafka connector and Spark NLP, on the master of the settings.
 
     One session a process: it is handed back with `stop_session`, and another may follow.
+
+    Args:
+        app_name: in Spark's logs.
+        settings: the `spark` settings, and where files lie.
+        brief: for a session of a minute or so, see `spark_configuration`.
 
     Raises:
         SparkError: a session is there already, or Spark does not start.
@@ -49,7 +54,7 @@ def create_session(app_name: str, settings: "Settings") -> "SparkSession":
             "a Spark session is there already, and would keep its own settings: stop_session first"
         )
     started = time.monotonic()
-    configuration = spark_configuration(app_name, settings)
+    configuration = spark_configuration(app_name, settings, brief)
     # tells of each connection it closes, and logs what it raises
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     os.environ["JAVA_HOME"] = str(java_home())  # what pyspark starts its JVM with
@@ -86,8 +91,11 @@ def stop_session(spark: "SparkSession") -> None:
             keep_archive(Path(class_path).parent, ended)
 
 
-def spark_configuration(app_name: str, settings: "Settings") -> dict[str, str]:
+def spark_configuration(app_name: str, settings: "Settings", brief: bool = False) -> dict[str, str]:
     """Everything Spark is told.
+
+    A brief session's JVM, if it is a local one, compiles quickly rather than well: in a minute on
+    two cores, optimising takes about as long as all else.
 
     Raises:
         JarError: the jars are not there and cannot be fetched.
@@ -104,7 +112,9 @@ def spark_configuration(app_name: str, settings: "Settings") -> dict[str, str]:
         f"-Djava.io.tmpdir={temporary}",
         f'"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}"',
     ]
-    java_options += archive_options(jars) if local else []
+    if local:
+        java_options += archive_options(jars)
+        java_options += ["-XX:TieredStopAtLevel=1"] if brief else []
     configuration = {
         "spark.app.name": app_name,
         "spark.master": settings.spark.master,

@@ -102,15 +102,21 @@ def test_prune_keeps_the_newest_and_what_is_named(tmp_path: Path) -> None:
     write(store, "split", "1", raws[1])
     for text in "23":
         write(store, "split", text, raws[0], note=str(raws[2].path / "f"))
-    removed = store.prune(2)
-    assert removed == {
-        "raw": [raws[1].path],
-        "split": [store.root / "split" / removed["split"][0].name],
+    first, *others = store.versions("split")
+    pruned = store.prune(2)
+    assert set(pruned.removed) == {raws[1].path, first}
+    assert pruned.kept == {
+        raws[0].path: f"named by split/{others[1].name}",
+        raws[2].path: f"named by split/{others[0].name}",
+        raws[3].path: "one of the newest 2",
+        raws[4].path: "the latest",
+        others[0]: "one of the newest 2",
+        others[1]: "the latest",
     }
     assert store.versions("raw") == [raws[0].path, *(raw.path for raw in raws[2:])]
     assert len(store.versions("split")) == 2
     assert store.latest("raw").path == raws[-1].path
-    assert store.prune(2) == {}
+    assert not store.prune(2).removed
 
 
 def test_prune_of_equal_versions_keeps_the_newest_of_them(tmp_path: Path) -> None:
@@ -118,7 +124,7 @@ def test_prune_of_equal_versions_keeps_the_newest_of_them(tmp_path: Path) -> Non
     same = [write(store, "raw", "same") for _ in range(3)]
     write(store, "split", "1", same[0])
     newer = [write(store, "raw", text) for text in "ab"]
-    assert store.prune(2) == {"raw": [same[0].path, same[1].path]}
+    assert store.prune(2).removed == [same[0].path, same[1].path]
     assert store.versions("raw") == [same[2].path, *(raw.path for raw in newer)]
 
 

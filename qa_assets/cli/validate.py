@@ -39,7 +39,7 @@ def _check(settings: Settings, path: Path, facts: FileFacts) -> dict[str, Any]:
     from qa_assets.spark import create_session, stop_session
     from qa_assets.squad import validation
 
-    spark = create_session("validate", settings)
+    spark = create_session("validate", settings, brief=True)
     try:
         # Spark reads patterns and leaves out hidden files: a plain name has neither
         with tempfile.TemporaryDirectory(prefix="qa-assets-") as place:

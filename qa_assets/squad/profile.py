@@ -1,4 +1,4 @@
-"""What a written split holds, counted in Spark: sizes, lengths, question types, content hash."""
+"""What a written split holds, by Spark: sizes, and a hash of its content."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,28 +7,20 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, Row
-
-LENGTHS = ("question", "context", "answer")
-TYPES = ("what", "who", "when", "where", "why", "which", "how many", "how much", "how")
+    from pyspark.sql import DataFrame, Row
 
 
 @dataclass(frozen=True)
 class SplitFacts:
     """What one split holds.
 
-    `content_hash` covers all rows, whatever their order and number of files. `lengths` counts
-    questions by their length in tokens, here words between blanks, for each of `LENGTHS`; `types`
-    counts them by the question word that they begin with or, failing that, hold.
+    `content_hash` covers all rows, whatever their order and number of files.
     """
 
     name: str
     questions: int
     answerable: int
-    articles: int
     content_hash: str
-    lengths: dict[str, dict[int, int]]
-    types: dict[str, int]
 
 
 def profile(splits: "Mapping[str, DataFrame]") -> list[SplitFacts]:
@@ -36,66 +28,18 @@ def profile(splits: "Mapping[str, DataFrame]") -> list[SplitFacts]:
     from pyspark.sql import functions as F  # noqa: N812
 
     frames = [frame.withColumn("split", F.lit(name)) for name, frame in splits.items()]
-    rows = reduce(lambda one, other: one.unionAll(other), frames)
-    contents, found = _contents(rows), _distributions(rows)
+    contents = _contents(reduce(lambda one, other: one.unionAll(other), frames))
     return [
         SplitFacts(
             name,
             questions=sum(part["questions"] for part in contents[name]),
             answerable=sum(part["answerable"] for part in contents[name]),
-            articles=len(found[name]["article"]),
             content_hash=hashlib.sha256(
                 "".join(part["hash"] for part in contents[name]).encode()
             ).hexdigest(),
-            lengths={
-                what: {int(key): count for key, count in found[name].get(what, {}).items()}
-                for what in LENGTHS
-            },
-            types=found[name]["type"],
         )
         for name in splits
     ]
-
-
-def _distributions(rows: "DataFrame") -> dict[str, dict[str, dict[str, int]]]:
-    """Counts by split, by what is counted, by value."""
-    from pyspark.sql import functions as F  # noqa: N812
-
-    def tokens(text: "Column") -> "Column":
-        blanks = F.length(text) - F.length(F.replace(text, F.lit(" ")))
-        return (blanks + 1).cast("string")
-
-    facets = {
-        "question": tokens(F.col("question")),
-        "context": tokens(F.col("context")),
-        "answer": F.when(~F.col("is_impossible"), tokens(F.col("target"))),
-        "type": _type(F.lower("question")),
-        "article": F.col("title"),
-    }
-    pairs = F.explode(
-        F.array(*(F.struct(F.lit(what), value.alias("value")) for what, value in facets.items()))
-    )
-    counted = (
-        rows.select("split", pairs.alias("pair"))
-        .select("split", F.col("pair.col1").alias("what"), "pair.value")
-        .where("value is not null")
-        .groupBy("split", "what", "value")
-        .count()
-        .collect()
-    )
-    found: dict[str, dict[str, dict[str, int]]] = {}
-    for split, what, value, count in sorted(counted):
-        found.setdefault(split, {}).setdefault(what, {})[value] = count
-    return found
-
-
-def _type(question: "Column") -> "Column":
-    from pyspark.sql import functions as F  # noqa: N812
-
-    kinds = "|".join(TYPES)
-    first = F.regexp_extract(question, rf"^\W*({kinds})\b", 1)
-    anywhere = F.regexp_extract(question, rf"\b({kinds})\b", 1)
-    return F.when(first != "", first).when(anywhere != "", anywhere).otherwise("other")
 
 
 def _contents(rows: "DataFrame") -> "dict[str, list[Row]]":

@@ -4,7 +4,7 @@ Nothing is judged here but the structure around a record: its fields are text, o
 are missing or of a type that has no text.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +19,12 @@ NO_PARAGRAPHS = "article_without_paragraphs"
 NO_QAS = "paragraph_without_qas"
 
 RECORD = (
-    "file", "position", "place", "record", "fault", "id", "title", "context", "question", "answers",
-    "is_impossible",
+    "file", "position", "place", "record", "fault", "id", "title", "context", "of_context",
+    "question", "answers", "is_impossible",
 )  # fmt: skip
 """`fault` is the structural fault, `answers` an array of {text, answer_start}, both of text."""
+
+OfContext = Callable[["Column"], "Column"]
 
 _ANSWERS = "array<struct<text: string, answer_start: string>>"
 _ANSWER_LISTS = "text array<string>, answer_start array<string>"
@@ -33,22 +35,36 @@ _LINE_FIELDS = f"title string, context string, {_FIELDS}"
 _ARTICLE, _PARAGRAPH = 1 << 40, 1 << 20
 
 
-def read_records(spark: "SparkSession", paths: Iterable[Path]) -> "DataFrame":
-    """The records of files that `files.inspect` has found readable; columns as in `RECORD`."""
+def read_records(
+    spark: "SparkSession", paths: Iterable[Path], of_context: OfContext
+) -> "DataFrame":
+    """The records of files that `files.inspect` has found readable; columns as in `RECORD`.
+
+    Args:
+        spark: a running session.
+        paths: the files.
+        of_context: the column of that name, made of a context: once for all questions about it,
+            where the format has it once.
+    """
+    from pyspark.sql import functions as F  # noqa: N812
+
     frames = []
     by_format: dict[Format, list[Path]] = {}
     for path in paths:
         by_format.setdefault(format_of(path), []).append(path)
     for kind, some in by_format.items():
         if kind == "json":  # one plan for all of them: planning is most of the time of small files
-            frames.append(_read_json(spark, some))
+            frames.append(_read_json(spark, some, of_context))
         else:
             read = _read_lines if kind == "jsonl" else _read_parquet
-            frames += [read(spark, path) for path in some]
+            frames += [
+                read(spark, path).withColumn("of_context", of_context(F.col("context")))
+                for path in some
+            ]
     return reduce(lambda one, other: one.unionAll(other), [each.select(*RECORD) for each in frames])
 
 
-def _read_json(spark: "SparkSession", paths: list[Path]) -> "DataFrame":
+def _read_json(spark: "SparkSession", paths: list[Path], of_context: OfContext) -> "DataFrame":
     """SQuAD v1.1 or v2.0.
 
     Each level is parsed by itself, as text, so that a fault costs no more than its own part.
@@ -80,6 +96,7 @@ def _read_json(spark: "SparkSession", paths: list[Path]) -> "DataFrame":
         .select("*", F.from_json("text", "context string, qas array<string>").alias("parsed"))
         .select("file", "i", "j", "title", "article", "parsed.*", _unless("parsed.qas", "text"))
         .withColumnRenamed("text", "paragraph")
+        .withColumn("of_context", of_context(F.col("context")))
     )
     rows = (
         paragraphs.select("*", F.posexplode_outer("qas").alias("k", "qa"))
@@ -106,6 +123,7 @@ def _read_json(spark: "SparkSession", paths: list[Path]) -> "DataFrame":
         .alias("fault"),
         "title",
         "context",
+        "of_context",
         *_typed("fields"),
     )
 

@@ -3,9 +3,8 @@
 A bad record is kept as it was found, with its reasons; nothing is dropped silently.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,10 @@ def read_validated(
     """
     from pyspark.sql import functions as F  # noqa: N812
 
-    checked = _checked(reading.read_records(spark, paths), settings).persist()
+    records = reading.read_records(
+        spark, paths, lambda context: _found(_context_faults(context, settings))
+    )
+    checked = _checked(records, settings).persist()
     repeated = (
         checked.where("size(reasons) = 0")
         .groupBy("file", "id")
@@ -114,10 +116,7 @@ def _checked(records: "DataFrame", settings: DataSettings) -> "DataFrame":
             F.lower("is_impossible").isin("true", "false"), F.lower("is_impossible") == "true"
         ),
     ).withColumn("placed", placed(F.col("answers"), F.col("context")))
-    reasons = F.filter(
-        F.array(*(F.when(wrong, F.lit(name)) for name, wrong in _faults(settings).items())),
-        lambda one: one.isNotNull(),
-    )
+    reasons = F.array_distinct(F.concat("of_context", _found(_faults(settings))))
     return judged.select(
         "file",
         "position",
@@ -142,17 +141,35 @@ def _title_of_context() -> "Column":
     return F.concat(F.lit("context "), F.substring(F.sha2("context", 256), 1, 16))
 
 
+def _found(faults: "Mapping[str, Column]") -> "Column":
+    """The names of those that are true."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    # higher-order functions such as filter are not compiled, nor is what they are given
+    names = [F.when(wrong, F.lit(name)).otherwise(F.lit("")) for name, wrong in faults.items()]
+    return F.array_remove(F.array(*names), "")
+
+
+def _context_faults(context: "Column", settings: DataSettings) -> "dict[str, Column]":
+    """What makes a context bad, by its reason; null counts as not."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    return {
+        "context_missing": context.isNull(),
+        "context_not_text": context.rlike(_NOT_TEXT),
+        "context_blank": context.rlike(_BLANK),
+        "context_too_long": F.length(context) > settings.max_context_chars,
+        "control_characters": context.rlike(_CONTROL),
+    }
+
+
 def _faults(settings: DataSettings) -> "dict[str, Column]":
-    """What makes a record bad, by its reason; null counts as not."""
+    """What else makes a record bad, by its reason; null counts as not."""
     from pyspark.sql import functions as F  # noqa: N812
 
     def blank(name: str) -> "Column":
         return F.col(name).rlike(_BLANK)
 
-    def control(text: "Column") -> "Column":
-        return F.coalesce(text.rlike(_CONTROL), F.lit(False))
-
-    texts = [F.col(name) for name in ("id", "title", "question", "context")]
     answers, found = F.col("answers"), F.col("placed")
     some = F.size(F.coalesce(answers, F.array())) > 0
     stated = F.col("is_impossible").isNotNull()
@@ -163,14 +180,8 @@ def _faults(settings: DataSettings) -> "dict[str, Column]":
         "question_not_text": F.col("question").rlike(_NOT_TEXT),
         "question_blank": blank("question"),
         "question_too_long": F.length("question") > settings.max_question_chars,
-        "context_missing": F.col("context").isNull(),
-        "context_not_text": F.col("context").rlike(_NOT_TEXT),
-        "context_blank": blank("context"),
-        "context_too_long": F.length("context") > settings.max_context_chars,
-        "control_characters": reduce(
-            lambda one, other: one | other,
-            map(control, texts),
-            F.exists(F.coalesce(answers, F.array()), lambda one: control(one["text"])),
+        "control_characters": F.concat_ws(" ", "id", "title", "question", answers["text"]).rlike(
+            _CONTROL
         ),
         "answers_missing": answers.isNull(),
         "answer_blank": F.exists(

@@ -5,11 +5,11 @@ workers.
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from qa_assets.squad.prompts import head_of, source_text
 
@@ -39,12 +39,24 @@ class PieceCounter:
         return [len(ids) for ids in self._processor.encode(list(texts))]
 
 
+class Answer(TypedDict):
+    """A right answer, and the character of the context at which it begins."""
+
+    text: str
+    answer_start: int
+
+
 class Window(NamedTuple):
     """What is read of a window, and which characters of the context it holds."""
 
     source: str
     start: int
     end: int
+
+    def holds(self, answer: Answer) -> bool:
+        """Whether the whole answer is in it."""
+        start = answer["answer_start"]
+        return self.start <= start and start + len(answer["text"]) <= self.end
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,11 @@ class Windows:
 
     def sources(self, question: str, context: str) -> list[str]:
         """What a model is to read for a question: one source, or one for each window."""
-        return [window.source for window in self._made(source_text(question, ""), context)]
+        return [window.source for window in self.of(question, context)]
+
+    def of(self, question: str, context: str) -> list[Window]:
+        """The windows of a context; one where it is short enough."""
+        return self._made(source_text(question, ""), context)
 
     def of_source(self, source: str) -> list[Window]:
         """The windows of what `source_text` made."""
@@ -99,23 +115,28 @@ class Windows:
             before.append(before[-1] + tokens)
         overlap = min(self.overlap, room // 2)
         found: list[tuple[int, int]] = []
-        first = last = 0
+        first = last = least = 0
         while last < len(words):
+            wanted = first
             last = max(first + 1, bisect_right(before, before[first] + room) - 1)
-            start = words[first][0]
+            if last == len(words):
+                # as full as the others: what is torn out of its context misleads
+                first = min(wanted, max(least, bisect_left(before, before[-1] - room)))
             # pieces that cross blanks, or parts of a long word, need not add up
-            while last - first > 1 and self._tokens(head, context, start, words[last - 1][1]) > (
-                asked + room
+            while last - first > 1 and (
+                self.count([head + context[words[first][0] : words[last - 1][1]]])[0] + _END
+                > asked + room
             ):
-                last -= 1
-            window = (start, words[last - 1][1])
+                if last == len(words) and first < wanted:
+                    first += 1
+                else:
+                    last -= 1
+            window = (words[first][0], words[last - 1][1])
             if not found or window[1] > found[-1][1]:
                 found.append(window)
-            first = max(first + 1, bisect_right(before, before[last] - overlap) - 1)
+            least = first + 1
+            first = max(least, bisect_right(before, before[last] - overlap) - 1)
         return found
-
-    def _tokens(self, head: str, context: str, start: int, end: int) -> int:
-        return self.count([head + context[start:end]])[0] + _END
 
 
 def best(answers: Sequence[str | None], confidences: Sequence[float | None]) -> int:

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qa_assets.squad.windows import PieceCounter
 from qa_assets.training import files
 
 if TYPE_CHECKING:
@@ -70,6 +71,24 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
     return AutoTokenizer.from_pretrained(
         str(name_or_path), use_fast=False, split_special_tokens=True, legacy=True
     )
+
+
+def piece_counter(name_or_path: str) -> PieceCounter | None:
+    """What counts the tokens of a model; None where its vocabulary is made later, or not in reach.
+
+    Args:
+        name_or_path: `tiny`, a Hugging Face directory, or an id on the hub.
+    """
+    from huggingface_hub import hf_hub_download
+
+    if name_or_path == "tiny":
+        return None
+    try:
+        path = Path(name_or_path) / _SPIECE
+        return PieceCounter(path if path.exists() else Path(hf_hub_download(name_or_path, _SPIECE)))
+    except (OSError, ValueError, RuntimeError) as error:
+        _log.info("%s: no %s to count tokens with (%s)", name_or_path, _SPIECE, error)
+        return None
 
 
 _REMEDY = "QA_ASSETS_MODEL_BASE, or --model, takes a local Hugging Face directory of a T5 model"

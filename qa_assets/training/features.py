@@ -1,4 +1,4 @@
-"""From text-to-text rows in Parquet to padded batches of token ids, long sources in windows."""
+"""From text-to-text rows in Parquet to token ids, long sources in windows."""
 
 import logging
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from qa_assets.squad.windows import Windows
+from qa_assets.squad.windows import Answer, Window, Windows
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -14,19 +14,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _log = logging.getLogger(__name__)
-_IGNORED = -100  # the label that Hugging Face's and PyTorch's losses leave out
-_POOL = 50  # batches among which questions are sorted by length, as transformers' samplers do
 
 
 class RowsError(ValueError):
     """Rows that cannot be used; the message names the place."""
-
-
-class Answer(TypedDict):
-    """A right answer, and the character of the context at which it begins."""
-
-    text: str
-    answer_start: int
 
 
 class Row(TypedDict):
@@ -93,16 +84,10 @@ class Features:
 
 @dataclass(frozen=True)
 class EncodedWindow:
-    """Token ids of one source, and which characters of its context it holds."""
+    """A window, and the token ids of its source."""
 
     ids: list[int]
-    start: int
-    end: int
-
-    def holds(self, answer: Answer) -> bool:
-        """Whether the whole answer is in it."""
-        start = answer["answer_start"]
-        return self.start <= start and start + len(answer["text"]) <= self.end
+    window: Window
 
 
 def encode(
@@ -126,12 +111,14 @@ def encode(
     targets: list[str] = []
     lost = 0
     for row, windows in zip(rows, encoded, strict=True):
-        sources += [window.ids for window in windows]
+        sources += [one.ids for one in windows]
         if len(windows) == 1:
             targets.append(row["target"])
             continue
-        targets += [_target(window, row["answers"], null_text) for window in windows]
-        lost += sum(not any(one.holds(answer) for one in windows) for answer in row["answers"])
+        targets += [_target(one.window, row["answers"], null_text) for one in windows]
+        lost += sum(
+            not any(one.window.holds(answer) for one in windows) for answer in row["answers"]
+        )
     windowed = sum(len(windows) > 1 for windows in encoded)
     said = tokenizer(text_target=targets, verbose=False)["input_ids"]
     end = tokenizer.eos_token_id
@@ -153,7 +140,7 @@ def _cut(ids: Sequence[list[int]], most: int, end: int) -> tuple[list[list[int]]
     return cut, sum(len(one) > most for one in ids)
 
 
-def _target(window: EncodedWindow, answers: Sequence[Answer], null_text: str) -> str:
+def _target(window: Window, answers: Sequence[Answer], null_text: str) -> str:
     return next((answer["text"] for answer in answers if window.holds(answer)), null_text)
 
 
@@ -181,57 +168,18 @@ def encode_sources(
     result = []
     for source, ids in zip(sources, encoded(sources), strict=True):
         if len(ids) <= max_source_tokens:
-            result.append([EncodedWindow(ids, 0, len(source))])
+            result.append([EncodedWindow(ids, Window(source, 0, len(source)))])
             continue
         windows = split.of_source(source)
         texts = encoded([window.source for window in windows])
-        result.append(
-            [
-                EncodedWindow(one, window.start, window.end)
-                for one, window in zip(texts, windows, strict=True)
-            ]
-        )
+        result.append(list(map(EncodedWindow, texts, windows)))
     return result
-
-
-def batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Shuffled batches of rows of similar length, the same for the same seed and epoch.
-
-    Args:
-        lengths: tokens of each row.
-        batch_size: rows in a batch; the last of an epoch may have fewer.
-        seed: of the training.
-        epoch: from 0.
-
-    Returns:
-        Row numbers by batch; every row occurs once.
-    """
-    import numpy as np
-
-    rng = np.random.default_rng((seed, epoch))
-    order = rng.permutation(len(lengths)).tolist()
-    result: list[list[int]] = []
-    for pool in _chunks(order, _POOL * batch_size):
-        result += _chunks(sorted(pool, key=lengths.__getitem__), batch_size)
-    return [result[number] for number in rng.permutation(len(result))]
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Batches of row numbers, the longest first, so that memory runs out at once or never."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     return _chunks(order, batch_size)
-
-
-def parts(numbers: list[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """A batch in parts of at most `max_tokens`, padding included, or of a single row.
-
-    Args:
-        numbers: the rows of the batch, of similar length.
-        lengths: tokens of each row there is.
-        max_tokens: rows of a part times its longest row.
-    """
-    longest = max(lengths[number] for number in numbers)
-    return _chunks(numbers, max(1, max_tokens // longest))
 
 
 def _chunks(numbers: list[int], size: int) -> list[list[int]]:
@@ -244,13 +192,3 @@ def pad(ids: Sequence[list[int]], value: int) -> "torch.Tensor":
 
     longest = max(map(len, ids))
     return torch.tensor([one + [value] * (longest - len(one)) for one in ids])
-
-
-def collate(features: Features, numbers: Sequence[int], pad_id: int) -> "dict[str, torch.Tensor]":
-    """The arguments of a model's forward call for some rows: each of shape [rows, tokens]."""
-    input_ids = pad([features.sources[number] for number in numbers], pad_id)
-    return {
-        "input_ids": input_ids,
-        "attention_mask": (input_ids != pad_id).long(),
-        "labels": pad([features.targets[number] for number in numbers], _IGNORED),
-    }

@@ -12,6 +12,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from qa_assets.artifacts import ArtifactStore
 from qa_assets.defs.assets.raw import raw_squad
+from qa_assets.defs.assets.retention import kept_versions
 from qa_assets.defs.assets.splits import split_squad
 from qa_assets.defs.checks.splits import split_checks
 from qa_assets.defs.jobs import clean_up
@@ -30,7 +31,7 @@ class SharedSpark(SparkResource):
     """The session of the tests, which outlives a step."""
 
     @property
-    def spark_session(self) -> "SparkSession":
+    def brief_session(self) -> "SparkSession":
         """The session of the tests."""
         return _shared[0]
 
@@ -58,7 +59,7 @@ def definitions(place: Path, **data: Any) -> tuple[dg.Definitions, Settings]:
         keep_versions=2,
     )
     made = dg.Definitions(
-        assets=[raw_squad, split_squad, learner],
+        assets=[raw_squad, split_squad, kept_versions, learner],
         asset_checks=[split_checks],
         jobs=[clean_up],
         resources={
@@ -102,9 +103,9 @@ def test_stale_after_a_changed_setting_but_not_after_the_same_again(place: Path)
         }
         assert len(checks) == 13
         assert all(checks.values()), checks
-        assert not stale(made, instance)
+        assert stale(made, instance) == {"kept_versions"}
         assert materialise(made, instance, *DATA).success
-        assert not stale(made, instance)
+        assert stale(made, instance) == {"kept_versions"}
 
         store = ArtifactStore(settings.artifacts)
         before = store.latest("train_split")
@@ -113,14 +114,16 @@ def test_stale_after_a_changed_setting_but_not_after_the_same_again(place: Path)
         assert stale(other, instance) >= {"train_split", "valid_split", "test_split"}
         assert "raw_squad" not in stale(other, instance)
         assert materialise(other, instance, *DATA).success
-        assert stale(other, instance) == {"learner"}
+        assert stale(other, instance) == {"learner", "kept_versions"}
         assert store.latest("train_split").data_version != before.data_version
 
-        assert other.resolve_job_def("clean_up").execute_in_process(instance=instance).success
-        assert len(store.versions("train_split")) == 2
-        shown = instance.fetch_observations(dg.AssetKey("train_split"), limit=1).records
-        assert shown[0].asset_observation is not None
-        assert "removed" in shown[0].asset_observation.metadata
+        oldest, *newest = store.versions("train_split")
+        cleaned = other.resolve_job_def("clean_up").execute_in_process(instance=instance)
+        assert cleaned.success
+        assert store.versions("train_split") == newest
+        (shown,) = cleaned.asset_materializations_for_node("kept_versions")
+        assert oldest.name in str(shown.metadata["removed"].value)
+        assert "the latest" in str(shown.metadata["kept"].value)
 
 
 def test_too_many_bad_records_stop_what_is_downstream_and_are_shown(place: Path) -> None:

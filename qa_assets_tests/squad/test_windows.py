@@ -77,10 +77,11 @@ def test_windows_cover_the_context_and_overlap(counter: PieceCounter) -> None:
     for start, end in spans:
         tokens = counter([source_text(QUESTION, context[start:end])])[0] + 1
         assert tokens <= 128
-        assert end == len(context) or tokens > 110
-    for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+        assert tokens > 110
+    for (_, end), (start, after) in zip(spans, spans[1:], strict=False):
         (shared,) = counter([context[start:end]])
-        assert 32 <= shared < 45
+        assert shared >= 32
+        assert shared < 45 or after == len(context)  # the last one is as full as the others
         assert context[start - 1] == " "  # at words
     expected = [source_text(QUESTION, context[start:end]) for start, end in spans]
     assert made.sources(QUESTION, context) == expected

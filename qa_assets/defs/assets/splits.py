@@ -13,7 +13,11 @@ from qa_assets.defs.tables import histograms, markdown_table, sample_of, schema_
 from qa_assets.defs.versions import data_version
 from qa_assets.settings import Settings
 from qa_assets.squad import splits, validation
+from qa_assets.squad.description import count_words, describe
+from qa_assets.squad.overlap import NEAR, Overlap
 from qa_assets.squad.profile import SplitFacts
+from qa_assets.squad.windows import Windows
+from qa_assets.training.base_model import piece_counter
 
 _MADE_OF = {
     "source": ("question", "context"),
@@ -87,7 +91,7 @@ def split_squad(
     ):
         drafts = {splits.TRAIN: train, splits.VALID: valid, splits.TEST: test}
         made = splits.make_splits(
-            spark.spark_session,
+            spark.brief_session,
             dict(zip((splits.TRAIN, splits.TEST), files, strict=True)),
             settings.data,
             {name: draft.path / "rows" for name, draft in drafts.items()},
@@ -105,26 +109,49 @@ def split_squad(
             }
         rejected.info["files"] = summaries
         rejected.data_version = data_version(raw.data_version, settings, "rejected_questions")
-    shared = {f"shared_{key}": value for key, value in asdict(made.shared).items()}
     for facts in made.splits:
-        more = shared if facts.name == splits.TEST else {}
-        yield _split_result(drafts[facts.name].done(), facts, more)
+        more = _shared(made.shared) if facts.name == splits.TEST else {}
+        yield _split_result(drafts[facts.name].done(), facts, settings, more)
     yield _rejected_result(rejected.done(), made.files)
 
 
+def _shared(found: Overlap) -> dict[str, Any]:
+    counts = asdict(found)
+    examples = counts.pop("examples")
+    return {f"shared_{key}": value for key, value in counts.items()} | {
+        "shared_near_means": f"at least {NEAR:.0%} of the words of both are the same",
+        "shared_near_examples": markdown_table(examples) if examples else "none",
+    }
+
+
 def _split_result(
-    artifact: Artifact, facts: SplitFacts, more: dict[str, Any]
+    artifact: Artifact, facts: SplitFacts, settings: Settings, more: dict[str, Any]
 ) -> dg.MaterializeResult[None]:
     rows = artifact.path / "rows"
+    training, base = settings.training, settings.model.base
+    pieces = piece_counter(base)
+    windows = (
+        Windows(pieces, training.max_source_tokens, training.window_overlap_tokens)
+        if pieces
+        else None
+    )
+    found = describe(rows, pieces or count_words, windows)
+    if windows:
+        more |= {
+            "questions_in_windows": found.windowed,
+            "windows": found.windows,
+            "answers_in_no_window": found.lost,
+        }
     return materialized(
         artifact,
-        articles=facts.articles,
+        articles=len(found.titles),
         answerable_share=facts.answerable / facts.questions,
         content_hash=facts.content_hash,
-        length_in_tokens=histograms(facts.lengths),
+        length_in_tokens=histograms(found.lengths),
+        token=f"a piece of {base}" if pieces else "a word: the vocabulary is not made yet",
         question_types=markdown_table(
             {"type": name, "questions": count, "share": round(count / facts.questions, 3)}
-            for name, count in sorted(facts.types.items(), key=lambda item: -item[1])
+            for name, count in found.types.most_common()
         ),
         sample=sample_of(rows, ["question", "context", "target"]),
         **more,

@@ -31,10 +31,18 @@ class SparkResource(LazyPySparkResource):  # type: ignore[misc]
     @property
     def spark_session(self) -> "SparkSession":
         """The session of this step."""
+        return self._made(brief=False)
+
+    @property
+    def brief_session(self) -> "SparkSession":
+        """The session of a step that is done in a minute or so."""
+        return self._made(brief=True)
+
+    def _made(self, brief: bool) -> "SparkSession":
         if self._session is None:
             from qa_assets.spark import create_session
 
-            self._session = create_session("qa_assets", Settings(**self.settings))
+            self._session = create_session("qa_assets", Settings(**self.settings), brief)
         return self._session
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
