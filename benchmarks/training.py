@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", required=True)
     parser.add_argument("--rows", type=Path, required=True)
-    parser.add_argument("--questions", type=int, default=3000, help="drawn from the rows")
+    parser.add_argument("--questions", type=int, default=10_000, help="drawn from the rows")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="counted in a round, of each")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 16, 32, 64])
@@ -220,3 +220,7 @@ def _slice(sequences: Any, number: int) -> list[int]:
     start, end = sequences.offsets[number], sequences.offsets[number + 1]
     found: list[int] = sequences.values[start:end].tolist()
     return found
+
+
+if __name__ == "__main__":
+    main()

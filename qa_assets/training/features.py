@@ -1,4 +1,4 @@
-"""From text-to-text rows in Parquet to padded batches of token ids, long sources in windows."""
+"""From text-to-text rows in Parquet to token ids, long sources in windows."""
 
 import logging
 from collections.abc import Sequence
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _log = logging.getLogger(__name__)
-_IGNORED = -100  # the label that Hugging Face's and PyTorch's losses leave out
-_POOL = 50  # batches among which questions are sorted by length, as transformers' samplers do
 
 
 class RowsError(ValueError):
@@ -178,44 +176,10 @@ def encode_sources(
     return result
 
 
-def batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Shuffled batches of rows of similar length, the same for the same seed and epoch.
-
-    Args:
-        lengths: tokens of each row.
-        batch_size: rows in a batch; the last of an epoch may have fewer.
-        seed: of the training.
-        epoch: from 0.
-
-    Returns:
-        Row numbers by batch; every row occurs once.
-    """
-    import numpy as np
-
-    rng = np.random.default_rng((seed, epoch))
-    order = rng.permutation(len(lengths)).tolist()
-    result: list[list[int]] = []
-    for pool in _chunks(order, _POOL * batch_size):
-        result += _chunks(sorted(pool, key=lengths.__getitem__), batch_size)
-    return [result[number] for number in rng.permutation(len(result))]
-
-
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Batches of row numbers, the longest first, so that memory runs out at once or never."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     return _chunks(order, batch_size)
-
-
-def parts(numbers: list[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """A batch in parts of at most `max_tokens`, padding included, or of a single row.
-
-    Args:
-        numbers: the rows of the batch, of similar length.
-        lengths: tokens of each row there is.
-        max_tokens: rows of a part times its longest row.
-    """
-    longest = max(lengths[number] for number in numbers)
-    return _chunks(numbers, max(1, max_tokens // longest))
 
 
 def _chunks(numbers: list[int], size: int) -> list[list[int]]:
@@ -228,13 +192,3 @@ def pad(ids: Sequence[list[int]], value: int) -> "torch.Tensor":
 
     longest = max(map(len, ids))
     return torch.tensor([one + [value] * (longest - len(one)) for one in ids])
-
-
-def collate(features: Features, numbers: Sequence[int], pad_id: int) -> "dict[str, torch.Tensor]":
-    """The arguments of a model's forward call for some rows: each of shape [rows, tokens]."""
-    input_ids = pad([features.sources[number] for number in numbers], pad_id)
-    return {
-        "input_ids": input_ids,
-        "attention_mask": (input_ids != pad_id).long(),
-        "labels": pad([features.targets[number] for number in numbers], _IGNORED),
-    }

@@ -10,6 +10,7 @@ from qa_assets.training import base_model, dataset
 from qa_assets.training.adapters import Trainee
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.meter import Meter
+from qa_assets.training.optimizer import learning_rates, make_optimizer
 from qa_assets.training.state import Position, TrainingError
 
 if TYPE_CHECKING:
@@ -17,43 +18,6 @@ if TYPE_CHECKING:
 
 _POINTS = 200  # of the loss history
 _TRUST = 0.25  # share of the time limit after which the pace is known
-_SCHEDULES = {
-    "linear": "linear",
-    "cosine": "cosine",
-    "constant": "constant_with_warmup",
-}
-
-
-def make_optimizer(
-    config: TrainingConfig, parameters: "list[torch.nn.Parameter]"
-) -> "torch.optim.Optimizer":
-    """The optimiser that the settings name."""
-    import torch
-
-    if config.optimizer == "adafactor":
-        return torch.optim.Adafactor(
-            parameters, lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-    return torch.optim.AdamW(
-        parameters,
-        lr=config.learning_rate,
-        betas=(0.9, config.adam_beta2),
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-
-
-def learning_rates(
-    config: TrainingConfig, optimizer: "torch.optim.Optimizer", total: int
-) -> Callable[[float], float]:
-    """The learning rate after so many of `total` steps, which need be no whole number."""
-    from transformers import get_scheduler
-
-    scheduler = get_scheduler(
-        _SCHEDULES[config.schedule], optimizer, min(config.warmup_steps, total), total
-    )
-    (factor,) = scheduler.lr_lambdas
-    return lambda steps: config.learning_rate * float(factor(steps))
 
 
 class Stepper:

@@ -10,8 +10,6 @@ from qa_assets.training import base_model, features
 from qa_assets.training.features import Row
 from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
 
-LENGTHS = [number * 37 % 101 + 1 for number in range(205)]
-
 
 def test_reads_all_part_files(data: Path, rows: list[Row]) -> None:
     assert features.read_rows(data / "train") == rows
@@ -105,48 +103,3 @@ def test_what_is_lost_or_cut_is_counted(base: Path) -> None:
     encoded = _encode([asked], base, 40, 10)
     assert encoded.truncated == len(encoded.sources) > 10
     assert {len(source) for source in encoded.sources} == {40}
-
-
-def test_batches_hold_every_row_once() -> None:
-    batches = features.batches(LENGTHS, 16, seed=1, epoch=0)
-    assert sorted(row for batch in batches for row in batch) == list(range(len(LENGTHS)))
-    assert sorted(map(len, batches)) == [13] + 12 * [16]
-
-
-def test_batches_are_of_similar_length_yet_in_random_order() -> None:
-    batches = features.batches(LENGTHS, 16, seed=1, epoch=0)
-    spreads = [
-        max(LENGTHS[row] for row in batch) - min(LENGTHS[row] for row in batch) for batch in batches
-    ]
-    assert max(spreads) < 15
-    firsts = [LENGTHS[batch[0]] for batch in batches]
-    assert firsts != sorted(firsts)
-
-
-def test_batches_depend_on_seed_and_epoch_only() -> None:
-    first = features.batches(LENGTHS, 16, seed=1, epoch=0)
-    assert first == features.batches(LENGTHS, 16, seed=1, epoch=0)
-    assert first != features.batches(LENGTHS, 16, seed=1, epoch=1)
-    assert first != features.batches(LENGTHS, 16, seed=2, epoch=0)
-
-
-def test_parts_hold_no_more_than_a_row_or_the_limit() -> None:
-    batch = features.batches(LENGTHS, 16, seed=1, epoch=0)[0]
-    for limit in (1, 100, 300, 10_000):
-        parts = features.parts(batch, LENGTHS, limit)
-        assert [row for part in parts for row in part] == batch
-        assert all(
-            len(part) == 1 or len(part) * max(LENGTHS[row] for row in part) <= limit
-            for part in parts
-        )
-    assert len(features.parts(batch, LENGTHS, 10_000)) == 1
-
-
-def test_collate_pads_on_the_right() -> None:
-    encoded = features.Features([[5, 6, 1], [7, 1]], [[8, 1], [9, 9, 1]])
-    batch = {name: t.tolist() for name, t in features.collate(encoded, [0, 1], 0).items()}
-    assert batch == {
-        "input_ids": [[5, 6, 1], [7, 1, 0]],
-        "attention_mask": [[1, 1, 1], [1, 1, 0]],
-        "labels": [[8, 1, -100], [9, 9, 1]],
-    }

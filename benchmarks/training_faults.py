@@ -1,0 +1,126 @@
+"""kill -9 of Ray's worker and of the Dagster step that drives Ray, and what comes after.
+
+    python benchmarks/training_faults.py
+
+Materialises `checkpoints` on the generated questions: once with the worker killed and then the
+step, followed by a run that is let be; once unbroken. The last lines compare the two.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from qa_assets.embedded.generated_squad import generate
+from qa_assets_tests.training.conftest import make_rows, write_rows
+
+_STEP = """
+import sys
+import dagster as dg
+from pathlib import Path
+from shutil import copytree
+from qa_assets.artifacts import ArtifactStore
+from qa_assets.defs.assets.training import checkpoints
+from qa_assets.settings import load_settings
+
+rows, home = map(Path, sys.argv[1:])
+settings = load_settings(profile="quickstart", home=home)
+changes = {"epochs": 6.0, "max_minutes": None, "checkpoint_minutes": 0.02}
+training = settings.training.model_copy(update=changes)
+settings = settings.model_copy(update={"training": training})
+store = ArtifactStore(settings.artifacts)
+for name in ("train", "valid"):
+    if store.find(f"{name}_split") is None:
+        with store.write(f"{name}_split") as draft:
+            copytree(rows / name, draft.path / "rows")
+dg.materialize([checkpoints], resources={"settings": settings, "store": store})
+"""
+
+
+def main() -> None:
+    """Kill, go on, and compare."""
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        generate(home, questions=2000)
+        write_rows(make_rows(home / "train-v2.0.json"), home / "train")
+        write_rows(make_rows(home / "dev-v2.0.json"), home / "valid")
+        broken, whole = home / "broken", home / "whole"
+        step = start(home, broken)
+        wait_for(broken, 30, step)
+        killed = step_of(broken)
+        for worker in workers(step):
+            worker.kill()
+        seconds = wait_for(broken, 30, step)
+        print(f"worker killed at step {killed}, 30 steps further {seconds:.0f} s later", flush=True)
+        rays = psutil.Process(step.pid).children(recursive=True)
+        step.kill()
+        step.wait()
+        killed, since = step_of(broken), time.monotonic()
+        _, left = psutil.wait_procs(rays, timeout=60)
+        seconds = time.monotonic() - since
+        print(f"step killed at step {killed}, {seconds:.1f} s later {len(left)} of its {len(rays)} "
+              "processes of Ray are left", flush=True)  # fmt: skip
+        if start(home, broken).wait() or start(home, whole).wait():
+            sys.exit("a run failed")
+        results = [result_of(one) for one in (broken, whole)]
+        for key in ("steps", "consumed"):
+            print(f"{key}: broken {results[0][key]}, unbroken {results[1][key]}")
+        weights = [(trial(one) / "checkpoint/model.safetensors").read_bytes()
+                   for one in (broken, whole)]  # fmt: skip
+        print(f"same weights, bit for bit: {weights[0] == weights[1]}")
+        left = list((broken / "quickstart/artifacts/checkpoints").glob(".draft-*/trials"))
+        print(f"trials left behind: {len(left)}")
+
+
+def start(rows: Path, home: Path) -> subprocess.Popen[bytes]:
+    """The Dagster step as a process of its own."""
+    home.mkdir(exist_ok=True)
+    with (home / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", _STEP, str(rows), str(home)], stdout=log, stderr=log
+        )
+
+
+def step_of(home: Path) -> int:
+    """The step of the last checkpoint."""
+    found = (home / "quickstart/artifacts/checkpoints").glob(".draft-*/trials/*/resume-*")
+    return max((int(path.name.split("-")[1]) for path in found), default=0)
+
+
+def wait_for(home: Path, steps: int, process: subprocess.Popen[bytes]) -> float:
+    """Wait until so many steps further are in a checkpoint; returns the seconds."""
+    first, since = step_of(home), time.monotonic()
+    while step_of(home) < first + steps:
+        if process.poll() is not None:
+            sys.exit((home / "log").read_text()[-3000:])
+        time.sleep(0.05)
+    return time.monotonic() - since
+
+
+def workers(step: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The workers of Ray Train that a step has started."""
+    return [
+        process
+        for process in psutil.Process(step.pid).children(recursive=True)
+        if any("RayTrainWorker" in part for part in process.cmdline())
+    ]
+
+
+def trial(home: Path) -> Path:
+    """The trial of a finished run."""
+    return next((home / "quickstart/artifacts/checkpoints/latest/trials").iterdir())
+
+
+def result_of(home: Path) -> dict[str, Any]:
+    """What its `training.json` says."""
+    result: dict[str, Any] = json.loads((trial(home) / "training.json").read_text())
+    return result
+
+
+if __name__ == "__main__":
+    main()

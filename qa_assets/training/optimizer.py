@@ -1,0 +1,47 @@
+"""What turns gradients into steps: the optimiser and the schedule of its learning rate."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qa_assets.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    import torch
+
+_SCHEDULES = {
+    "linear": "linear",
+    "cosine": "cosine",
+    "constant": "constant_with_warmup",
+}
+
+
+def make_optimizer(
+    config: TrainingConfig, parameters: "list[torch.nn.Parameter]"
+) -> "torch.optim.Optimizer":
+    """The optimiser that the settings name."""
+    import torch
+
+    if config.optimizer == "adafactor":
+        return torch.optim.Adafactor(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(
+        parameters,
+        lr=config.learning_rate,
+        betas=(0.9, config.adam_beta2),
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def learning_rates(
+    config: TrainingConfig, optimizer: "torch.optim.Optimizer", total: int
+) -> Callable[[float], float]:
+    """The learning rate after so many of `total` steps, which need be no whole number."""
+    from transformers import get_scheduler
+
+    scheduler = get_scheduler(
+        _SCHEDULES[config.schedule], optimizer, min(config.warmup_steps, total), total
+    )
+    (factor,) = scheduler.lr_lambdas
+    return lambda steps: config.learning_rate * float(factor(steps))
