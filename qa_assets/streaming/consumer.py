@@ -6,6 +6,7 @@ From the checkpoint on, in micro-batches: `answer_available` to the ends of the 
 
 import fcntl
 import logging
+import re
 import threading
 import time
 from collections import Counter
@@ -315,7 +316,8 @@ def _explain(error: Exception, kafka: "KafkaSettings") -> Exception:
             f"Kafka on {kafka.bootstrap_servers} failed while questions were answered (what was "
             f"not committed is answered next time): {cause.strip()[:300]}"
         )
-    return ConsumerError(f"the stream failed: {text[:1000]}")
+    causes = re.findall(r"Caused by: (.*)", text)
+    return ConsumerError(f"the stream failed: {(causes[-1] if causes else text)[:1000]}")
 
 
 def _summary(
