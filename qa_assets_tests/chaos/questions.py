@@ -60,4 +60,5 @@ def make_model(home: Path) -> Path:
     model = T5ForConditionalGeneration(config)
     null_token = tokenizer("unavailable").input_ids[0]
     model.generation_config.sequence_bias = [[[1], 16.0], [[null_token], 20.0]]
-    return export(save(model, tokenizer, home / "model"), home / "onnx").directory
+    export(save(model, tokenizer, home / "model"), home / "onnx")
+    return home / "onnx"
