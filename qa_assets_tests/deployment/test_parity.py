@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from qa_assets.squad.prompts import source_text
 from qa_assets.squad.windows import PieceCounter, Windows
 from qa_assets_tests.deployment.conftest import UNUSED_IDS
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {
         "title": f"Article {number % 9}",
         "question": f"Who wrote program {number}?",
