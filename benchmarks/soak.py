@@ -109,7 +109,8 @@ def report(asked: list[dict[str, Any]], out: Path) -> None:
         part: max(memory for answered, memory in total if answered == part)
         for part in sorted({answered for answered, _ in total})
     }
-    half = [part for part in by_part if part >= len(asked) / 2]
+    # behind the last part the session ends
+    half = [part for part in by_part if len(asked) / 2 <= part < len(asked)]
     grown = by_part[half[-1]] - by_part[half[0]]
     print(f"answered {len(ids)} of {len(asked)}, each once; processes: {len({r[1] for r in rows})}")
     print(f"peak {max(memory for _, memory in total)} MB")
