@@ -10,6 +10,7 @@ the sensor starts it, session and model loading included, Dagster's own start no
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,14 +68,28 @@ def asked(name: str) -> dict[str, str]:
 
 def prepare(settings: Settings) -> None:
     """Put a model into the store, as `spark_nlp_model` does."""
-    from qa_assets.deployment import spark_nlp
+    from qa_assets.deployment import provenance, serving, spark_nlp
     from qa_assets.spark import create_session, stop_session
 
     onnx = make_model(settings.home / "model")
     session = create_session("benchmark", settings)
     with ArtifactStore(settings.artifacts).write("spark_nlp_model") as draft:
-        spark_nlp.import_onnx(session, onnx, draft.path / "pipeline", max_new_tokens=8)
-        draft.info["model_version"] = "tiny"
+        place = draft.path / "model"
+        spark_nlp.import_onnx(session, onnx, place / serving.PIPELINE, max_new_tokens=8)
+        shutil.copy(onnx / "assets" / serving.SENTENCE_PIECE, place)
+        provenance.write(
+            place,
+            provenance.Provenance(
+                engine="spark_nlp",
+                no_answer="unavailable",
+                max_new_tokens=8,
+                max_source_tokens=512,
+                window_overlap_tokens=128,
+                recipe="fp32",
+                made_of={},
+            ),
+        )
+        draft.info |= {"model_version": "tiny", "serves": place.name}
     stop_session(session)
 
 
