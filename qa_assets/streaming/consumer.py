@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CLIENT = {"kafka.request.timeout.ms": "15000", "kafka.default.api.timeout.ms": "20000"}
+_CLIENT = {
+    "kafka.request.timeout.ms": "15000",
+    "kafka.default.api.timeout.ms": "20000",
+    # a fetch that was sent ahead for what is not there yet holds the next one up for so long
+    "kafka.fetch.max.wait.ms": "20",
+}
 _COMMIT_S = 10.0
 
 
