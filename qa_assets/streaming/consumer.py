@@ -1,28 +1,28 @@
 """Answers questions as they lie on their topic, with Spark Structured Streaming.
 
 From the checkpoint on, in micro-batches: `answer_available` to the ends of the partitions,
-`answer_always` until it is told to stop. What is done with a batch is in `batches`.
+`answer_always` until it is told to stop. Spark's query is in `query`, what is done with a batch in
+`batches`.
 """
 
 import fcntl
 import logging
-import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from qa_assets.streaming.batches import Batches, ConsumerError, Enough, Model
+from qa_assets.streaming import query
+from qa_assets.streaming.batches import Batches, ConsumerError, Model
 from qa_assets.streaming.checkpoint import Checkpoint
-from qa_assets.streaming.kafka import KafkaUnavailable, TopicOffsets, end_offsets, ensure_topics
+from qa_assets.streaming.kafka import TopicOffsets, end_offsets, ensure_topics
 from qa_assets.streaming.losses import Watch, require_whole
 from qa_assets.streaming.publishing import Publisher
-from qa_assets.streaming.security import hidden, spark_options
 from qa_assets.streaming.seen import Seen
 from qa_assets.streaming.tally import Tally
 
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
     from qa_assets.streaming.config import KafkaSettings, StreamSettings
 
 logger = logging.getLogger(__name__)
-
-_CLIENT = {
-    "kafka.request.timeout.ms": "15000",
-    "kafka.default.api.timeout.ms": "20000",
-    # a fetch that was sent ahead for what is not there yet holds the next one up for so long
-    "kafka.fetch.max.wait.ms": "20",
-}
-_COMMIT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +102,7 @@ def answer_available(
         return StreamSummary(start.topic_id, start.offsets, duration_s=time.monotonic() - started)
     earlier = () if place.checkpoint.exists else place.earlier()
     with _batches(kafka, stream, lambda: model, place, start, stream.max_questions_per_run) as work:
-        _run(spark, kafka, stream, place, work, _to_the_end)
+        query.run(spark, kafka, stream, place.checkpoint.path, work, query.to_the_end)
     end = end_offsets(kafka, kafka.questions_topic, timeout_s=15)
     return _summary(place, work.tally, end, time.monotonic() - started, earlier)
 
@@ -145,7 +137,8 @@ def answer_always(
     _check(place, stream, start)
     earlier = () if place.checkpoint.exists else place.earlier()
     with _batches(kafka, stream, model, place, start, stream.renew_after_messages) as work:
-        _run(spark, kafka, stream, place, work, _until(stop, stream.trigger_ms))
+        ending = query.until(stop, stream.trigger_ms)
+        query.run(spark, kafka, stream, place.checkpoint.path, work, ending)
     end = end_offsets(kafka, kafka.questions_topic, timeout_s=15)
     return _summary(place, work.tally, end, time.monotonic() - started, earlier)
 
@@ -228,101 +221,6 @@ def _batches(
                 Watch(kafka, start, place.home / "lost", go_on=stream.on_data_loss == "continue"),
                 most,
             )
-
-
-@dataclass(frozen=True)
-class _Ending:
-    """How a query is triggered and waited for."""
-
-    trigger: dict[str, Any]
-    wait: Callable[[Any, Batches], None]
-
-
-_to_the_end = _Ending({"availableNow": True}, lambda query, *_: query.awaitTermination())
-
-
-def _until(stop: threading.Event, trigger_ms: int) -> _Ending:
-    def wait(query: Any, work: Batches) -> None:
-        while not stop.wait(0.2):
-            if not query.isActive:
-                query.awaitTermination()  # raises what ended it
-                return
-        work.close()
-        # Spark would interrupt what it does: let it note that the last batch is done
-        deadline = time.monotonic() + _COMMIT_S
-        while query.status["isTriggerActive"] and time.monotonic() < deadline:
-            time.sleep(0.01)
-
-    return _Ending({"processingTime": f"{trigger_ms} milliseconds"}, wait)
-
-
-def _run(
-    spark: "SparkSession",
-    kafka: "KafkaSettings",
-    stream: "StreamSettings",
-    place: _Place,
-    work: Batches,
-    ending: _Ending,
-) -> None:
-    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
-    from pyspark.errors import StreamingQueryException
-
-    query = None
-    try:
-        query = (
-            spark.readStream.format("kafka")
-            .options(**_CLIENT, **spark_options(kafka))
-            .option("subscribe", kafka.questions_topic)
-            .option("startingOffsets", "earliest")
-            .option("kafka.isolation.level", "read_committed")
-            .option("includeHeaders", "true")
-            .option("failOnDataLoss", str(stream.on_data_loss == "fail").lower())
-            .option("maxOffsetsPerTrigger", stream.max_offsets_per_trigger)
-            .option("kafkaConsumer.pollTimeoutMs", "30000")
-            .load()
-            .writeStream.foreachBatch(work)
-            .option("checkpointLocation", _uri(place.checkpoint.path))
-            .trigger(**ending.trigger)
-            .start()
-        )
-        ending.wait(query, work)
-    except StreamingQueryException as error:
-        if isinstance(work.error, Enough):
-            return
-        if work.error is not None and not isinstance(work.error, Py4JError):
-            raise work.error from None  # our own, not Spark's wrapping of it
-        raise _explain(error, kafka) from None  # with which Spark's text would be shown
-    except (Py4JError, OSError) as error:
-        raise ConsumerError(
-            "Spark's JVM has ended while questions were answered (was it killed, or out of "
-            "memory?): the next run goes on where this one stopped"
-        ) from error
-    finally:
-        if query is not None:
-            with suppress(Py4JError, OSError):  # its JVM may be gone
-                query.stop()
-
-
-def _uri(path: Path) -> str:
-    """A path as Hadoop reads it: `Path.as_uri` would encode the `=` of a partition."""
-    return f"file://{path.absolute()}"
-
-
-def _explain(error: Exception, kafka: "KafkaSettings") -> Exception:
-    text = hidden(kafka, str(error))
-    if "data may have been lost" in text or "failOnDataLoss" in text:
-        return ConsumerError(
-            f"questions on {kafka.questions_topic!r} went away while they were answered; the next "
-            "run says which"
-        )
-    if "org.apache.kafka" in text:
-        cause = next((line for line in text.splitlines() if "org.apache.kafka" in line), text)
-        return KafkaUnavailable(
-            f"Kafka on {kafka.bootstrap_servers} failed while questions were answered (what was "
-            f"not committed is answered next time): {cause.strip()[:300]}"
-        )
-    causes = re.findall(r"Caused by: (.*)", text)
-    return ConsumerError(f"the stream failed: {(causes[-1] if causes else text)[:1000]}")
 
 
 def _summary(
