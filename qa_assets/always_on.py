@@ -20,7 +20,7 @@ from qa_assets.streaming.kafka import KafkaUnavailable
 from qa_assets.streaming.losses import DataLossError
 from qa_assets.streaming.publishing import FencedError
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("qa_assets.always_on")  # its name is __main__ where it runs
 
 RENEW = 75
 """Exit code: enough was answered by this process, the next may start. sysexits.h: EX_TEMPFAIL."""

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -62,6 +63,9 @@ def create_session(app_name: str, settings: "Settings", brief: bool = False) -> 
     # tells of each connection it closes, and logs what it raises
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     os.environ["JAVA_HOME"] = str(java_home())  # what pyspark starts its JVM with
+    if settings.spark.master.startswith("local"):
+        # else its workers are the `python3` of PATH, which need not be that of this environment
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
         conf = SparkConf(loadDefaults=False).setAll(list(configuration.items()))
         spark = SparkSession.builder.config(conf=conf).getOrCreate()
