@@ -48,11 +48,12 @@ def create_session(app_name: str, settings: "Settings", brief: bool = False) -> 
         JavaError: there is no Java 17.
     """
     from py4j.protocol import Py4JError  # type: ignore[import-untyped]
-    from pyspark import SparkConf
+    from pyspark import SparkConf, SparkContext
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    if SparkSession.getActiveSession() is not None:
+    # the process's own: an active session is one of a thread of the JVM
+    if SparkContext._active_spark_context is not None:  # noqa: SLF001
         raise SparkError(
             "a Spark session is there already, and would keep its own settings: stop_session first"
         )
