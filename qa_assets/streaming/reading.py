@@ -18,6 +18,7 @@ EMPTY = "empty message"
 TOO_LARGE = f"message is larger than {MOST_BYTES} bytes"
 NOT_UTF8 = "not UTF-8"
 NOT_JSON = "not one JSON object"
+HALF_A_PAIR = "half a surrogate pair, which is no character"
 TWICE = "a field occurs twice"
 WRONG_TYPE = "a field has another type than in the schema"
 WRONG_VERSION = f"version is not {VERSION}"
@@ -30,6 +31,7 @@ REASONS = (
     TOO_LARGE,
     NOT_UTF8,
     NOT_JSON,
+    HALF_A_PAIR,
     TWICE,
     WRONG_TYPE,
     WRONG_VERSION,
@@ -41,6 +43,8 @@ REASONS = (
 _CORRUPT = "_corrupt"
 _STRICT = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 _TEXT, _FIELDS, _ITEMS, _OTHER = "_text", "_fields", "_items", "_other"
+# escapes of UTF-16's surrogates: the first and the second half of a character
+_HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _OTHER_TYPES = ("double", "boolean", "array<string>", "map<string,string>")
 
 
@@ -107,6 +111,7 @@ def _why_dead() -> "Column":
         .when(text.isNull(), TOO_LARGE)
         .when(sf.encode(text, "UTF-8") != value, NOT_UTF8)
         .when(~one_object | parsed.isNull() | fields.isNull(), NOT_JSON)
+        .when(_half_a_pair(text), HALF_A_PAIR)
         .when(_repeats(fields) | _repeats(parsed["metadata"]), TWICE)
         .when(_wrong_type(fields, parsed), WRONG_TYPE)
         .when(sf.coalesce(parsed["version"], sf.lit(VERSION)) != VERSION, WRONG_VERSION)
@@ -117,6 +122,14 @@ def _why_dead() -> "Column":
     for name, rule in TEXTS.items():
         reason = reason.when(sf.length(parsed[name]) > rule["maxLength"], TOO_LONG[name])
     return reason
+
+
+def _half_a_pair(text: "Column") -> "Column":
+    """Whether an escape of JSON stands for half a character, which Spark would read as `?`."""
+    from pyspark.sql import functions as sf
+
+    escapes = sf.regexp_replace(text, r"\\\\", " ")  # now each backslash begins one
+    return escapes.rlike(f"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
 
 
 def _repeats(fields: "Column") -> "Column":

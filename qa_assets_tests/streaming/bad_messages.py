@@ -28,6 +28,7 @@ ALIVE: dict[str, bytes] = {
     "version as 1.0": changed(version=1.0),
     "unicode": json.dumps(GOOD | {"question": "Où est 東京?"}, ensure_ascii=False).encode(),
     "escapes": changed(question="Où est 東京 \U0001f600?", context='[1] {"quoted"} \\ \n \0 '),
+    "no surrogates": with_tail(b', "x": "\\\\ud83d \\\\\\ud83d\\uDE00"'),
     "words of JSON": changed(id="null", question="NaN", context="Infinity"),
     "looks like a number": changed(id="5", question="1e3", context="true"),
     "looks like a list": changed(id="[]", question='["a"]', context='{"a": 1}'),
@@ -42,6 +43,10 @@ DEAD: dict[str, tuple[bytes | None, str]] = {
     "invalid UTF-8": (b'{"id": "\xff\xfe", "question": "q", "context": "c"}', reading.NOT_UTF8),
     "UTF-16": (json.dumps(GOOD).encode("utf-16"), reading.NOT_UTF8),
     "overlong UTF-8": (b'{"id": "\xc0\xaf", "question": "q", "context": "c"}', reading.NOT_UTF8),
+    "high surrogate": (changed(context="Ada \ud83d."), reading.HALF_A_PAIR),
+    "low surrogate": (changed(context="Ada \\\ude00\ud83d\ude00."), reading.HALF_A_PAIR),
+    "surrogates the wrong way round": (changed(x="\ude00\ud83d"), reading.HALF_A_PAIR),
+    "surrogate in a name": (changed(**{"\ud83d\\": ""}), reading.HALF_A_PAIR),
     "surrogate in UTF-8": (with_tail(b', "x": "\xed\xa0\x80"'), reading.NOT_UTF8),
     "byte order mark": (b"\xef\xbb\xbf" + changed(), reading.NOT_JSON),
     "binary": (bytes(range(128)), reading.NOT_JSON),
@@ -123,20 +128,6 @@ def _no(constant: str) -> float:
     raise ValueError(constant)
 
 
-def half_a_pair(value: bytes) -> bool:
-    """Whether a text of the message holds half a surrogate pair, which is no character.
-
-    Spark reads it as `?`, or refuses it in metadata; Python cannot write it at all.
-    """
-    try:
-        json.dumps(json.loads(value), ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return True
-    except (ValueError, RecursionError):
-        return False
-    return False
-
-
 def readable(value: bytes | None) -> bool:
     """Whether a strict reader of JSON and the JSON Schema take the message."""
     if value is None or len(value) > MOST_BYTES:
@@ -151,6 +142,7 @@ def readable(value: bytes | None) -> bool:
         if isinstance(message.get("metadata"), dict):
             _once(dict(top)["metadata"])
         validate_question(message)
+        json.dumps(top, ensure_ascii=False).encode()  # half a surrogate pair is no character
     except (ValueError, RecursionError, MessageError):
         return False
     return True
@@ -181,8 +173,8 @@ def mutated(rng: random.Random, value: bytes) -> bytes:
 
 
 _PIECES = [
-    b'"', b"{", b"}", b"[", b"]", b":", b",", b"\\", b"\\u0000", b"\\ud83d", b"null", b"true",
-    b"1e999", b"-", b"\xff", b"\xc2\xa0", b"\xef\xbb\xbf", b"'", b"/*", b" ", b"\n", b"\0",
+    b'"', b"{", b"}", b"[", b"]", b":", b",", b"\\", b"\\u0000", b"\\ud83d", b"\\ude00", b"null",
+    b"true", b"1e999", b"-", b"\xff", b"\xc2\xa0", b"\xef\xbb\xbf", b"'", b"/*", b" ", b"\n", b"\0",
     b'"id":', b'"version":2', b'"metadata":{"a":1},', b"[[[[", b"}}}}", b'"question":"",',
     b'"context":["x"],',
 ]  # fmt: skip
