@@ -29,6 +29,13 @@ _FENCED = (
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
 )
+# what librdkafka gives up, outside of transactions, though a broker that has just started loads it
+_COORDINATOR_COMES = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError._WAIT_COORD,  # noqa: SLF001
+)
 _TIMEOUT_MS = 60_000  # the broker aborts what a killed process left, if no other does before
 
 
@@ -171,7 +178,7 @@ class Publisher:
                 ) from None
             except KafkaException as error:
                 cause = kafka_error(error)
-                if cause is None or not cause.retriable() or time.monotonic() > until:
+                if not _may_succeed(cause) or time.monotonic() > until:
                     if _may_be_repeated(error):
                         raise
                     self._fail(error)
@@ -190,6 +197,10 @@ class Publisher:
             f"Kafka on {self._kafka.bootstrap_servers} did not take the answers (those that it did "
             f"not take are sent next time): {said}"
         ) from error
+
+
+def _may_succeed(cause: KafkaError | None) -> bool:
+    return cause is not None and (cause.retriable() or cause.code() in _COORDINATOR_COMES)
 
 
 def _may_be_repeated(error: KafkaException) -> bool:
