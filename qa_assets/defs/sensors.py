@@ -52,11 +52,11 @@ def new_questions(
     observed = [] if now == context.cursor else [_observation(topic)]
     reached = answered_offsets(context.instance, topic)
     pending = pending_questions(reached, topic)
-    lost = losses.gone(reached, topic)
-    if not pending:
+    go_on = settings.stream.on_data_loss == "continue"
+    if why := losses.objection(topic_name, reached, topic, go_on=go_on):
+        reason = why  # a run would only say so again
+    elif not pending:
         reason = f"all {topic.total} messages of {topic_name} are answered"
-    elif lost and settings.stream.on_data_loss == "fail":
-        reason = losses.remedy(topic_name, lost)  # a run would only say so again
     elif store.find(settings.serving.model) is None:
         reason = f"{pending} messages wait for a {settings.serving.model}: materialise it first"
     elif run_id := _active_run(context.instance):

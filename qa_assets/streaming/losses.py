@@ -4,13 +4,12 @@ Nothing is skipped in silence. Whether a run stops or goes on is the setting `on
 lost is written beside the checkpoint, a file a batch.
 """
 
-import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qa_assets.files import write_json
 from qa_assets.streaming.kafka import Admin, TopicOffsets
 
 if TYPE_CHECKING:
@@ -55,23 +54,20 @@ def remedy(name: str, lost: Mapping[int, Range]) -> str:
     )
 
 
-def require_whole(
+def objection(
     name: str, reached: Mapping[int, int], topic: TopicOffsets, *, go_on: bool
-) -> None:
-    """See that a run can go on where the last one ended.
+) -> str | None:
+    """Why a run cannot go on where the last one ended, with the remedy; None if it can.
 
     Args:
         name: of the topic.
         reached: partition to the first offset that is not dealt with.
         topic: where the topic stands.
         go_on: whether messages may be lost.
-
-    Raises:
-        DataLossError: they may not and are, or the topic ends before what was answered.
     """
     cut = {part: at for part, at in reached.items() if topic.offsets.get(part, 0) < at}
     if cut:
-        raise DataLossError(
+        return (
             f"{name!r} ends before what was answered already: partition, answered up to, end: "
             + ", ".join(
                 f"{part}, {at}, {topic.offsets.get(part, 'none')}" for part, at in cut.items()
@@ -81,8 +77,20 @@ def require_whole(
             "and the answers moved away)"
         )
     lost = gone(reached, topic)
-    if lost and not go_on:
-        raise DataLossError(remedy(name, lost))
+    return remedy(name, lost) if lost and not go_on else None
+
+
+def require_whole(
+    name: str, reached: Mapping[int, int], topic: TopicOffsets, *, go_on: bool
+) -> None:
+    """See that a run can go on where the last one ended; arguments as in `objection`.
+
+    Raises:
+        DataLossError: messages may not be lost and are, or the topic ends before what was answered.
+    """
+    why = objection(name, reached, topic, go_on=go_on)
+    if why is not None:
+        raise DataLossError(why)
     new = topic.offsets.keys() - reached.keys()
     if reached and new:
         logger.info(
@@ -153,9 +161,7 @@ class Watch:
             raise DataLossError(remedy(self._name, lost))
         logger.warning("%s", in_words(self._name, lost))
         self._place.mkdir(parents=True, exist_ok=True)
-        unfinished = self._place / f".{batch_id}.unfinished"
-        unfinished.write_text(json.dumps(lost) + "\n")
-        os.replace(unfinished, self._place / f"batch_id={batch_id}.json")  # noqa: PTH105
+        write_json(self._place / f"batch_id={batch_id}.json", lost)
         return count(lost.values())
 
 

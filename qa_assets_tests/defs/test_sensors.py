@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -176,6 +177,16 @@ def test_lost_questions_are_said_and_no_run_is_started_in_vain(
     asked = tick(instance, settings.model_copy(update={"stream": go_on}), store)
     assert asked.run_requests is not None
     assert asked.run_requests[0].tags["qa_assets/pending"] == "2"
+
+
+def test_a_topic_that_lost_its_end_is_said_and_no_run_is_started_in_vain(
+    instance: dg.DagsterInstance, settings: Settings, store: ArtifactStore
+) -> None:
+    topic = send(settings, 3)
+    answered(instance, replace(topic, offsets={at: end + 1 for at, end in topic.offsets.items()}))
+    skipped = tick(instance, settings, store)
+    assert not skipped.run_requests
+    assert "ends before what was answered already" in str(skipped.skip_reason)
 
 
 def test_no_run_beside_the_always_on_consumer(

@@ -1,12 +1,17 @@
 """Topics that change under the consumer: said in words, and handled by the stated policy."""
 
 import json
+import os
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
+from qa_assets.embedded.broker import broker
+from qa_assets.streaming.config import KafkaSettings
 from qa_assets.streaming.kafka import (
     TopicMissing,
     client_config,
@@ -14,7 +19,11 @@ from qa_assets.streaming.kafka import (
     ensure_topics,
 )
 from qa_assets.streaming.losses import DataLossError
+from qa_assets_tests.conftest import free_port
 from qa_assets_tests.streaming.stream import Stream
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 def _expire(stream: Stream) -> None:
@@ -85,3 +94,22 @@ def test_a_topic_made_anew_is_another_stream(
     assert len(stream.answers()) == 5
     stream.send(["e"])
     assert stream.run().earlier_topics == ()
+
+
+def test_a_topic_that_lost_its_end_is_not_answered_on(
+    spark: "SparkSession", jars_dir: Path, tmp_path: Path
+) -> None:
+    """Else what comes under the offsets of the lost ones would be taken for answered."""
+    kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}", partitions=1)
+    stream, home = Stream(spark, kafka, tmp_path / "answers"), tmp_path / "broker"
+    with broker(home, kafka.bootstrap_servers, jars_dir):
+        stream.send(["a", "b"])
+        stream.send(["c"])
+        assert stream.run().answered == 3
+    segment = home / "log" / f"{kafka.questions_topic}-0" / f"{0:020}.log"
+    os.truncate(segment, segment.stat().st_size - 10)  # as a disk may after a power cut
+    (home / "log" / ".kafka_cleanshutdown").unlink()
+    with broker(home, kafka.bootstrap_servers, jars_dir):
+        assert end_offsets(kafka, kafka.questions_topic).total == 2
+        with pytest.raises(DataLossError, match="ends before .*: 0, 3, 2"):
+            stream.run()

@@ -5,8 +5,9 @@ import ipaddress
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from cryptography import x509
@@ -60,19 +61,29 @@ def _certificate(home: Path) -> tuple[Path, Path]:
     return server, authority
 
 
-@pytest.fixture(scope="module")
-def secured(jars_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
+@contextmanager
+def _locked_broker(
+    home: Path, jars_dir: Path, mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512"]
+) -> Iterator[KafkaSettings]:
     """The settings of a broker with SASL_SSL."""
-    home = tmp_path_factory.mktemp("secured")
     server, authority = _certificate(home)
     kafka = KafkaSettings(
         bootstrap_servers=f"127.0.0.1:{free_port()}",
         security_protocol="SASL_SSL",
+        sasl_mechanism=mechanism,
         sasl_username="asker",
         sasl_password=SecretStr(PASSWORD),
         ssl_ca_file=authority,
     )
     with broker(home / "broker", kafka.bootstrap_servers, jars_dir, Secured(server, kafka)):
+        yield kafka
+
+
+@pytest.fixture(scope="module")
+def secured(jars_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
+    """Of the default mechanism, the stronger one."""
+    home = tmp_path_factory.mktemp("secured")
+    with _locked_broker(home, jars_dir, "SCRAM-SHA-512") as kafka:
         yield kafka
 
 
@@ -103,6 +114,15 @@ def test_questions_are_asked_and_answered_behind_a_login(
         assert secret not in logged
         assert secret not in "".join(traceback.format_exception(failed.value))
         assert not any(secret.encode() in text for text in files)
+
+
+def test_the_other_mechanism_logs_in_too(
+    spark: "SparkSession", jars_dir: Path, tmp_path: Path
+) -> None:
+    with _locked_broker(tmp_path, jars_dir, "SCRAM-SHA-256") as kafka:
+        stream = Stream(spark, kafka, tmp_path / "answers")
+        stream.send(["a"])
+        assert stream.run().answered == len(stream.answers()) == 1
 
 
 @pytest.mark.parametrize(
