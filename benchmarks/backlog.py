@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qa_assets.deployment import serving
 from qa_assets.embedded.broker import broker
 from qa_assets.settings import Settings, load_settings
 from qa_assets.streaming.batches import Model
@@ -21,6 +22,7 @@ from qa_assets.streaming.consumer import answer_available
 from qa_assets.streaming.producer import produce_questions
 from qa_assets_tests.chaos.questions import make_model, question
 from qa_assets_tests.conftest import free_port
+from qa_assets_tests.tiny_models import import_model
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -37,13 +39,9 @@ def model(engine: str, home: Path, session: "SparkSession") -> Model:
     """What answers."""
     if engine == "none":
         return Model("none", none)
-    from qa_assets.deployment import spark_nlp
-    from qa_assets_tests.chaos.step import served
-
-    if not (home / "pipeline").exists():
-        onnx = make_model(home / "model")
-        spark_nlp.import_onnx(session, onnx, home / "pipeline", max_new_tokens=8)
-    return served(spark_nlp.load_pipeline(session, home / "pipeline"))
+    served = home / "served"
+    import_model(session, make_model(home / "model"), served)
+    return Model("tiny", serving.answerer(session, served))
 
 
 def work_off(settings: Settings, asked: argparse.Namespace, place: Path) -> None:

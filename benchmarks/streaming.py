@@ -10,7 +10,6 @@ the sensor starts it, session and model loading included, Dagster's own start no
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from qa_assets.streaming.kafka import client_config, ensure_topics
 from qa_assets.streaming.producer import produce_questions
 from qa_assets_tests.chaos.questions import make_model, question
 from qa_assets_tests.conftest import free_port
+from qa_assets_tests.tiny_models import import_model
 
 _WARM_UP = 15
 
@@ -68,28 +68,13 @@ def asked(name: str) -> dict[str, str]:
 
 def prepare(settings: Settings) -> None:
     """Put a model into the store, as `spark_nlp_model` does."""
-    from qa_assets.deployment import provenance, serving, spark_nlp
     from qa_assets.spark import create_session, stop_session
 
     onnx = make_model(settings.home / "model")
     session = create_session("benchmark", settings)
     with ArtifactStore(settings.artifacts).write("spark_nlp_model") as draft:
-        place = draft.path / "model"
-        spark_nlp.import_onnx(session, onnx, place / serving.PIPELINE, max_new_tokens=8)
-        shutil.copy(onnx / "assets" / serving.SENTENCE_PIECE, place)
-        provenance.write(
-            place,
-            provenance.Provenance(
-                engine="spark_nlp",
-                no_answer="unavailable",
-                max_new_tokens=8,
-                max_source_tokens=512,
-                window_overlap_tokens=128,
-                recipe="fp32",
-                made_of={},
-            ),
-        )
-        draft.info |= {"model_version": "tiny", "serves": place.name}
+        import_model(session, onnx, draft.path / "model")
+        draft.info |= {"model_version": "tiny", "serves": "model"}
     stop_session(session)
 
 

@@ -12,31 +12,19 @@ import pytest
 
 from qa_assets.always_on import keep_answering
 from qa_assets.artifacts import ArtifactStore
-from qa_assets.deployment import ctranslate2, provenance
 from qa_assets.settings import load_settings
 from qa_assets.streaming.config import KafkaSettings
-from qa_assets.streaming.kafka import ensure_topics
 from qa_assets.streaming.producer import produce_questions
 from qa_assets_tests.conftest import left_running
 from qa_assets_tests.streaming.readers import read_committed
+from qa_assets_tests.tiny_models import convert_model
 
 
 def put_model(store: ArtifactStore, candidate: Path, version: str) -> None:
     """A model that serves, as `serving_models` makes it."""
     with store.write("ctranslate2_model") as draft:
-        place = draft.path / "fp32"
-        ctranslate2.convert(candidate, place, token_bias={}, quantization="float32")
-        made = provenance.Provenance(
-            engine="ctranslate2",
-            no_answer="unavailable",
-            max_new_tokens=8,
-            max_source_tokens=512,
-            window_overlap_tokens=128,
-            recipe="fp32",
-            made_of={},
-        )
-        provenance.write(place, made)
-        draft.info |= {"model_version": version, "serves": place.name}
+        convert_model(candidate, draft.path / "fp32")
+        draft.info |= {"model_version": version, "serves": "fp32"}
 
 
 def send(kafka: KafkaSettings, name: str, count: int) -> None:
@@ -91,7 +79,6 @@ def test_models_and_processes_change_and_no_question_is_lost(
     settings = load_settings()
     kafka, store = settings.kafka, ArtifactStore(settings.artifacts)
     table, log = store.root / "answers" / "table", tmp_path / "log"
-    ensure_topics(kafka, [kafka.questions_topic])
     put_model(store, candidate_model, "v1")
     codes: list[int] = []
 
