@@ -3,7 +3,8 @@
     python benchmarks/training_faults.py
 
 Materialises `checkpoints` on the generated questions: once with the worker killed and then the
-step, followed by a run that is let be; once unbroken. The last lines compare the two.
+step, followed by a run that is let be; once unbroken; and once more the same training by itself, in
+a plain process without Ray. The last lines compare the three.
 """
 
 import json
@@ -12,7 +13,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -42,6 +42,23 @@ dg.materialize([checkpoints], resources={"settings": settings, "store": store})
 """
 
 
+_PLAIN = """
+import json
+import sys
+from pathlib import Path
+from qa_assets.squad import metric
+from qa_assets.training import loop
+from qa_assets.training.config import TrainingConfig
+
+rows, made, out = map(Path, sys.argv[1:])
+config = TrainingConfig(**json.loads((made / "manifest.json").read_text())["info"]["config"])
+loop.train(
+    config, made / "base", rows / "train", rows / "valid", out, score=metric.score,
+    null_text="unavailable",
+)
+"""
+
+
 def main() -> None:
     """Kill, go on, and compare."""
     with tempfile.TemporaryDirectory() as name:
@@ -63,16 +80,19 @@ def main() -> None:
         killed, since = step_of(broken), time.monotonic()
         _, left = psutil.wait_procs(rays, timeout=60)
         seconds = time.monotonic() - since
-        print(f"step killed at step {killed}, {seconds:.1f} s later {len(left)} of its {len(rays)} "
-              "processes of Ray are left", flush=True)  # fmt: skip
+        names = [one.name() for one in left if one.status() != psutil.STATUS_ZOMBIE]
+        print(f"step killed at step {killed}, {seconds:.1f} s later {len(names)} of its "
+              f"{len(rays)} processes of Ray are left {' '.join(names)}", flush=True)  # fmt: skip
         if start(home, broken).wait() or start(home, whole).wait():
             sys.exit("a run failed")
-        results = [result_of(one) for one in (broken, whole)]
-        for key in ("steps", "consumed"):
-            print(f"{key}: broken {results[0][key]}, unbroken {results[1][key]}")
-        weights = [(trial(one) / "checkpoint/model.safetensors").read_bytes()
-                   for one in (broken, whole)]  # fmt: skip
-        print(f"same weights, bit for bit: {weights[0] == weights[1]}")
+        made, plain = whole / "quickstart/artifacts/checkpoints/latest", home / "plain"
+        subprocess.run([sys.executable, "-c", _PLAIN, home, made, plain], check=True)
+        weights = {}
+        for name, place in ("unbroken", trial(whole)), ("broken", trial(broken)), ("plain", plain):
+            result = json.loads((place / "training.json").read_text())
+            weights[name] = (place / "checkpoint/model.safetensors").read_bytes()
+            print(f"{name}: {result['steps']} steps, consumed {result['consumed']}, weights as "
+                  f"unbroken bit for bit: {weights[name] == weights['unbroken']}")  # fmt: skip
         left = list((broken / "quickstart/artifacts/checkpoints").glob(".draft-*/trials"))
         print(f"trials left behind: {len(left)}")
 
@@ -114,12 +134,6 @@ def workers(step: subprocess.Popen[bytes]) -> list[psutil.Process]:
 def trial(home: Path) -> Path:
     """The trial of a finished run."""
     return next((home / "quickstart/artifacts/checkpoints/latest/trials").iterdir())
-
-
-def result_of(home: Path) -> dict[str, Any]:
-    """What its `training.json` says."""
-    result: dict[str, Any] = json.loads((trial(home) / "training.json").read_text())
-    return result
 
 
 if __name__ == "__main__":

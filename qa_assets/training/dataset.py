@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qa_assets import files
 from qa_assets.artifacts import hash_files
-from qa_assets.training import features, files
+from qa_assets.training import features
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Examples:
     counts: dict[str, int]
 
     def batch(self, numbers: list[int], pad_id: int) -> "dict[str, torch.Tensor]":
-        """The arguments of `fast_t5.SummedLoss` for some examples."""
+        """The arguments of `fast_t5.FastT5` for some examples."""
         input_ids = self.sources.padded(numbers, pad_id)
         return {
             "input_ids": input_ids,

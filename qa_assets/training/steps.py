@@ -46,7 +46,7 @@ class Stepper:
         """
         import torch
 
-        from qa_assets.training.fast_t5 import SummedLoss
+        from qa_assets.training.fast_t5 import FastT5
 
         torch.set_float32_matmul_precision("high")
         self.config, self.examples, self.pad_id = config, examples, pad_id
@@ -54,7 +54,7 @@ class Stepper:
         self.per_epoch = len(self.epoch(0))
         self.total = max(1, round(config.epochs * self.per_epoch))
         self.model = trainee.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        loss = SummedLoss(self.model, config.label_smoothing)
+        loss = FastT5(self.model, config.label_smoothing)
         # DDP averages the gradients; around a single process it would only cost time
         distributed = torch.nn.parallel.DistributedDataParallel
         self.loss = distributed(loss) if world_size > 1 else loss

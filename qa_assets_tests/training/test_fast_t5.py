@@ -49,10 +49,10 @@ def theirs(model: Any, batch: dict[str, Any], precision: str) -> Any:
 
 
 def ours(model: Any, batch: dict[str, Any], precision: str) -> Any:
-    from qa_assets.training.fast_t5 import SummedLoss
+    from qa_assets.training.fast_t5 import FastT5
 
     with base_model.autocast(model, precision):
-        return SummedLoss(model).eval()(**batch)
+        return FastT5(model).eval()(**batch)
 
 
 def test_loss_and_gradients_are_those_of_transformers(base: Path, batch: dict[str, Any]) -> None:
@@ -136,11 +136,11 @@ def test_adapters_are_trained_and_nothing_else(base: Path, batch: dict[str, Any]
 def test_what_is_no_t5_is_named() -> None:
     from transformers import BartConfig, BartForConditionalGeneration
 
-    from qa_assets.training.fast_t5 import SummedLoss, UnknownModelError
+    from qa_assets.training.fast_t5 import FastT5, UnknownModelError
 
     model = BartForConditionalGeneration(
         BartConfig(vocab_size=9, d_model=8, encoder_layers=1, decoder_layers=1,
                    encoder_attention_heads=1, decoder_attention_heads=1)
     )  # fmt: skip
     with pytest.raises(UnknownModelError, match="is a bart"):
-        SummedLoss(model)
+        FastT5(model)

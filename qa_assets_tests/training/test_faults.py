@@ -183,7 +183,7 @@ def test_out_of_memory_names_the_remedy(base: Path, data: Path, tmp_path: Path) 
     train(base, data, tmp_path, _CHANGES, max_seconds=0)
     (kept,) = state.checkpoints(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast_t5.SummedLoss, "forward", large)
+        patch.setattr(fast_t5.FastT5, "forward", large)
         with pytest.raises(TrainingError, match=r"out of memory at step 2: lower max_batch_tokens"):
             train(base, data, tmp_path, _CHANGES)
     assert state.checkpoints(tmp_path) == [kept]
