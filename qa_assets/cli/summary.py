@@ -12,8 +12,6 @@ from qa_assets.artifacts import ArtifactStore
 from qa_assets.settings import Settings
 from qa_assets.squad.report import SHOWN, read_split
 
-_MAIN_STEPS_S = 1.0
-
 
 def show_summary(
     settings: Settings, instance: dg.DagsterInstance, run_id: str, console: Console

@@ -1,10 +1,11 @@
 """What lies beside a model that serves: what it is, what it was made of, and its checksums."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from qa_assets.artifacts import hash_files
 
 FILE = "provenance.json"
 Engine = Literal["spark_nlp", "ctranslate2"]
@@ -66,13 +67,8 @@ def read(directory: Path) -> Provenance:
 
 def _checksums(directory: Path) -> dict[str, str]:
     return {
-        str(file.relative_to(directory)): _sha256(file)
+        str(file.relative_to(directory)): hash_files(file)
         for file in sorted(directory.rglob("*"))
         # .crc: Hadoop's own checksums, which it leaves out where a file system has no need of them
         if file.is_file() and file.name != FILE and file.suffix != ".crc"
     }
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

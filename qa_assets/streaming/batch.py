@@ -9,6 +9,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qa_assets.files import replacing
+
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import SparkSession
@@ -43,12 +45,10 @@ def answer_feed(
     spread = frame.repartition(spark.sparkContext.defaultParallelism)
     found = model.answer(spread).select("id", "answer").collect()
     place.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = place.with_suffix(".unfinished")
     said = [(row["answer"] or "").strip() or None for row in found]
-    pd.DataFrame({"id": [row["id"] for row in found], "batch_answer": said}).to_parquet(
-        unfinished, index=False
-    )
-    unfinished.rename(place)
+    answers = pd.DataFrame({"id": [row["id"] for row in found], "batch_answer": said})
+    with replacing(place) as unfinished:
+        answers.to_parquet(unfinished, index=False)
     logger.info("%d questions of the feed answered without Kafka too", len(found))
 
 

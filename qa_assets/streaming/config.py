@@ -96,7 +96,7 @@ class StreamSettings(_Group):
         2000,
         ge=1,
         description="Always-on: the process ends after so many, and another goes on: Spark NLP "
-        "leaks 1.3 to 3.2 MB a question.",
+        "leaks some 120 KB a question.",
     )
     model_check_s: float = Field(
         5.0, gt=0, description="Always-on: seconds between looks for a new model."

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+from qa_assets.files import replacing
 from qa_assets.streaming.table import read_answers
 
 Place = tuple[str, int, int]
@@ -29,11 +30,9 @@ class Seen:
         self._path = path
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".unfinished")
-            unfinished.unlink(missing_ok=True)
             table = read_answers(out, topic_id).sort_values(["batch_id", "partition", "offset"])
-            _add(unfinished, table[["id", "partition", "offset"]].itertuples(index=False))
-            unfinished.rename(path)
+            with replacing(path) as unfinished:
+                _add(unfinished, table[["id", "partition", "offset"]].itertuples(index=False))
 
     def duplicates(self, questions: Iterable[Place]) -> set[tuple[int, int]]:
         """Partition and offset of those that are not the first of their id.

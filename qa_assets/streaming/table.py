@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KEY = ["partition", "offset"]
-_PARTITIONED_BY = ("topic_id", "batch_id")
 
 
 def schema() -> "pa.Schema":

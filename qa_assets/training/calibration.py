@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.training import abstention, features, files, generation
+from qa_assets import files
+from qa_assets.training import abstention, features, generation
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:

@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
+from qa_assets import files
 from qa_assets.squad import metric
 from qa_assets.squad.report import read_split
-from qa_assets.training import base_model, calibration, files, generation
+from qa_assets.training import base_model, calibration, generation
 from qa_assets.training.config import TrainingConfig
 
 Scores = dict[str, dict[str, float]]

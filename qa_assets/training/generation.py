@@ -45,7 +45,8 @@ def answer(
         precision: `auto`, `fp32` or `bf16`.
 
     Returns:
-        Answers in the order of `sources`, "" where the model abstains, and their probabilities.
+        Answers in the order of `sources`, "" where the model abstains, and how probable the model
+        holds each, from 0 to 1: the product of its tokens', the end included, with its biases.
     """
     windows = features.encode_sources(sources, tokenizer, max_source_tokens, window_overlap_tokens)
     texts, confidences = _said(
@@ -103,29 +104,6 @@ def generate(
         for number, text in zip(numbers, texts_of(tokenizer, output), strict=True):
             texts[number] = text
     return texts
-
-
-def generate_with_confidence(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    sources: Sequence[str],
-    *,
-    max_new_tokens: int,
-    batch_size: int,
-    precision: str = "auto",
-) -> tuple[list[str], list[float]]:
-    """As `generate`, and how probable the model holds each of its answers, from 0 to 1.
-
-    The probability is the product of its tokens', the end included, with the model's biases.
-    """
-    return _said(
-        model,
-        tokenizer,
-        _ids(tokenizer, sources),
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        precision=precision,
-    )
 
 
 def _ids(tokenizer: "PreTrainedTokenizerBase", sources: Sequence[str]) -> list[list[int]]:
@@ -186,16 +164,22 @@ def decode(
         The numbers of a batch's sources, and what `model.generate` returned as a dictionary.
     """
     import torch
+    from transformers.modeling_outputs import BaseModelOutput
+
+    from qa_assets.training.fast_t5 import FastT5
 
     start = logged = time.monotonic()
     done = 0
-    model.eval()
+    fast = FastT5(model).eval()
     for numbers in features.batches_by_length([len(one) for one in ids], batch_size):
         input_ids = features.pad([ids[number] for number in numbers], tokenizer.pad_token_id)
+        input_ids = input_ids.to(model.device)
+        attention_mask = (input_ids != tokenizer.pad_token_id).long()
         with torch.inference_mode(), base_model.autocast(model, precision):
+            encoded = fast.encode(input_ids, attention_mask)
             output = model.generate(
-                input_ids=input_ids.to(model.device),
-                attention_mask=(input_ids != tokenizer.pad_token_id).long().to(model.device),
+                encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+                attention_mask=attention_mask,
                 do_sample=False,
                 num_beams=1,
                 use_cache=True,

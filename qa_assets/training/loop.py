@@ -1,8 +1,7 @@
 """A training from rows to the best checkpoint: plain PyTorch, on a CPU or a GPU.
 
 Knows nothing of Ray; `search` hands it a callback to report to. How a step is taken is in `steps`,
-when a training evaluates and stops in `run`,
-what a broken one goes on from in `state`.
+when a training evaluates and stops in `run`, what a broken one goes on from in `state`.
 """
 
 import logging

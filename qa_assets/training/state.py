@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.training import files
+from qa_assets import files
 
 if TYPE_CHECKING:
     import torch

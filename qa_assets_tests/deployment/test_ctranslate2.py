@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from qa_assets.deployment.ctranslate2 import CTranslate2Error, answer, convert, load
-from qa_assets.training import base_model
-from qa_assets.training.generation import generate_with_confidence
+from qa_assets.training import base_model, generation
 from qa_assets_tests.deployment.conftest import BLANK, MAX_NEW_TOKENS, SOURCES, Reference
 
 
@@ -24,9 +23,10 @@ def test_confidences_equal_transformers(
     model, tokenizer = base_model.load(candidate_model)
     model.generation_config.sequence_bias = [[[5], 2.0]]
     for longest in (1, MAX_NEW_TOKENS):
-        expected = generate_with_confidence(
-            model, tokenizer, SOURCES, max_new_tokens=longest, batch_size=4, precision="fp32"
-        )
+        expected = generation.answer(
+            model, tokenizer, SOURCES, "", max_new_tokens=longest, batch_size=4,
+            max_source_tokens=5_000, window_overlap_tokens=0, precision="fp32",
+        )  # fmt: skip
         texts, confidences = answer(load(tmp_path / "out"), SOURCES, max_new_tokens=longest)
         assert texts == expected[0]
         assert confidences == pytest.approx(expected[1], abs=1e-5)

@@ -11,8 +11,7 @@ from qa_assets.deployment import provenance, serving
 from qa_assets.deployment.provenance import Engine, Provenance, ProvenanceError
 from qa_assets.squad.prompts import source_text
 from qa_assets.squad.windows import PieceCounter, Windows, best
-from qa_assets.training import base_model
-from qa_assets.training.generation import generate_with_confidence, to_answers
+from qa_assets.training import base_model, generation
 from qa_assets_tests.deployment.conftest import MAX_NEW_TOKENS
 
 if TYPE_CHECKING:
@@ -94,11 +93,10 @@ def test_answers_are_those_of_transformers(
     expected = []
     for row in [*GOOD, LONG]:
         sources = windows.sources(*row)
-        texts, sure = generate_with_confidence(
-            model, tokenizer, sources, max_new_tokens=MAX_NEW_TOKENS, batch_size=8,
-            precision="fp32",
+        said, sure = generation.answer(
+            model, tokenizer, sources, NO_ANSWER, max_new_tokens=MAX_NEW_TOKENS, batch_size=8,
+            max_source_tokens=5_000, window_overlap_tokens=0, precision="fp32",
         )  # fmt: skip
-        said = to_answers(texts, NO_ANSWER)
         known: list[float | None] = [None] * len(sure) if engine == "spark_nlp" else [*sure]
         expected.append(said[best(said, known)] or None)
     assert len(sources) > 5

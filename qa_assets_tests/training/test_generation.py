@@ -9,6 +9,8 @@ from qa_assets.squad.windows import PieceCounter, Windows, best
 from qa_assets.training import base_model, generation
 from qa_assets.training.features import Row
 
+WHOLE: dict[str, Any] = {"max_source_tokens": 512, "window_overlap_tokens": 128}
+
 
 def test_answers_do_not_depend_on_the_batch(babbler: Path, rows: list[Row]) -> None:
     """Sources of different lengths, decoded alone and together, in either order."""
@@ -68,9 +70,7 @@ def test_confidence_is_the_probability_of_the_answer(babbler: Path, rows: list[R
         favoured = tokenizer("unavailable", add_special_tokens=False)["input_ids"]
         if bias:
             model.generation_config.sequence_bias = [[favoured, bias]]
-        texts, confidences = generation.generate_with_confidence(
-            model, tokenizer, sources, **arguments
-        )
+        texts, confidences = generation.answer(model, tokenizer, sources, "", **WHOLE, **arguments)
         assert texts == generation.generate(model, tokenizer, sources, **arguments)
         assert len(set(confidences)) > 3
         for source, confidence in zip(sources, confidences, strict=True):
@@ -81,7 +81,6 @@ def test_confidence_is_the_probability_of_the_answer(babbler: Path, rows: list[R
             logits[:, favoured[0]] += bias or 0.0
             steps = logits.log_softmax(-1)[torch.arange(len(said) - 1), said[1:]]
             assert confidence == pytest.approx(float(steps.sum().exp()), rel=1e-3)
-    assert generation.generate_with_confidence(model, tokenizer, [], **arguments) == ([], [])
 
 
 def test_the_best_window_answers(babbler: Path, rows: list[Row]) -> None:
@@ -95,9 +94,7 @@ def test_the_best_window_answers(babbler: Path, rows: list[Row]) -> None:
     said = generation.answer(model, tokenizer, sources, "Rollo", **lengths, **arguments)
     for source, answer, confidence in zip(sources, *said, strict=True):
         parts = [window.source for window in windows.of_source(source)]
-        texts, confidences = generation.generate_with_confidence(
-            model, tokenizer, parts, **arguments
-        )
+        texts, confidences = generation.answer(model, tokenizer, parts, "", **WHOLE, **arguments)
         chosen = best(generation.to_answers(texts, "Rollo"), confidences)
         assert answer == texts[chosen]
         assert confidence == pytest.approx(confidences[chosen], rel=1e-3)

@@ -37,7 +37,6 @@ def question_feed(
     test = store.latest("test_split")
     rows = read_split(test.path / "rows", ["id", "question", "context"], settings.stream.questions)
     with store.write("question_feed", test) as draft:
-        kafka.ensure_topics(settings.kafka, [settings.kafka.questions_topic])
         sent = producer.produce_questions(settings.kafka, rows)
         topic = kafka.end_offsets(settings.kafka, settings.kafka.questions_topic)
         pd.DataFrame([asdict(one) for one in sent]).to_parquet(
@@ -98,8 +97,7 @@ def answers(
     feed, test = store.find("question_feed"), store.find("test_split")
     if feed is not None and test is not None:
         batch.answer_feed(session, serving, feed.path, test.path / "rows", out)
-    reached = {str(partition): end for partition, end in summary.end_offsets.items()}
-    state = [summary.topic_id, reached, model.data_version]
+    state = [summary.topic_id, summary.end_offsets, model.data_version]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(sha256(json.dumps(state).encode()).hexdigest()),
         metadata=streamed(out, summary),
