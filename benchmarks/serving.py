@@ -16,6 +16,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from qa_assets.settings import ServingSettings
 
 LONGEST = 32
 NO_ANSWER = "unavailable"
@@ -71,29 +74,31 @@ def prepare(
     model: Path, train: Path, models: Path, seen: Path | None, count: int, only: list[str]
 ) -> None:
     """Make all that `run` measures."""
-    from qa_assets.deployment import recipes, smoothing
+    from qa_assets.deployment import eight_bits, recipes
     from qa_assets.squad import metric
-    from qa_assets.training import base_model
 
     logging.basicConfig(level=logging.INFO)
     models.mkdir(parents=True, exist_ok=True)
     if not (models / "model").exists():
         (models / "model").symlink_to(model.absolute())
     rows = read(train, json.loads(seen.read_text())["articles"] if seen else [])
-    loaded, tokenizer = base_model.load(model)
     sources = [row["source"] for row in rows[-128:]]
-    maxima = smoothing.activation_maxima(loaded, tokenizer, sources, max_new_tokens=LONGEST)
-    task = recipes.Task(rows[:count], maxima, LONGEST, NO_ANSWER, metric.f1_each)
-    alphas = (0.5, 0.7)
-    for engine in only or ("ctranslate2", "onnx"):
-        out = models / engine
-        out.mkdir()
-        if engine == "onnx":
-            made = recipes.export_best(model, out, recipes.candidates(alphas), task)
-        else:
-            made = recipes.convert_best(model, out, (None, *alphas), task)
-        for one in made[1]:
-            print(json.dumps({"chosen": one.recipe == made[0]} | asdict(one)), flush=True)
+    task = recipes.Task(rows[:count], LONGEST, NO_ANSWER, metric.f1_each)
+    alphas = ServingSettings().alphas
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = eight_bits.make_ready(
+            model, Path(scratch), alphas, sources, max_new_tokens=LONGEST
+        )
+        for engine in only or ("ctranslate2", "onnx"):
+            out = models / engine
+            out.mkdir()
+            if engine == "onnx":
+                tried = recipes.candidates(alphas)
+                made = recipes.export_best(model, weights, out, tried, task)
+            else:
+                made = recipes.convert_best(model, weights, out, task)
+            for one in made[1]:
+                print(json.dumps({"chosen": one.recipe == made[0]} | asdict(one)), flush=True)
     for form in ("fp32", "int8") if "onnx" in (only or ["onnx"]) else ():
         command = [sys.executable, __file__, "import", str(models / "onnx" / form)]
         subprocess.run([*command, str(models / "spark_nlp" / form)], check=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.deployment import quantization, serving_graph
+from qa_assets.deployment import quantization, reshapes, serving_graph
 from qa_assets.deployment.atomic import atomic_directory
 from qa_assets.deployment.ctranslate2 import NEVER
 
@@ -116,19 +116,19 @@ def graphs_of(model: "PreTrainedModel", model_dir: Path, bias: dict[int, float])
             do_validation=False,
             no_post_process=True,
         )
-        encoder = onnx.load(Path(scratch) / ENCODER)
-        cross, step = serving_graph.halves(onnx.load(Path(scratch) / "decoder_model.onnx"), biases)
+        encoder, decoder = (
+            onnx.load(Path(scratch) / name) for name in (ENCODER, "decoder_model.onnx")
+        )
+    for graph in (encoder, decoder):
+        reshapes.keep_first_axes(graph)
+    cross, step = serving_graph.halves(decoder, biases)
     logger.info("exported %s to ONNX in %.1f s", model_dir, time.monotonic() - started)
     return Graphs(encoder, cross, step)
 
 
 def quantize(graphs: Graphs, keep: tuple[str, ...]) -> Graphs:
     """The graphs in int8, but for the products whose names match one of `keep`."""
-    with tempfile.TemporaryDirectory() as scratch:
-        done = {
-            name: quantization.quantize(graph, keep, Path(scratch))
-            for name, graph in vars(graphs).items()
-        }
+    done = {name: quantization.quantize(graph, keep) for name, graph in vars(graphs).items()}
     return replace(graphs, **done)
 
 

@@ -80,9 +80,6 @@ def answer(
 ) -> list[str]:
     """Answer sources one by one, as many at a time as there are cores.
 
-    One by one because int8 scales a whole batch's activations alike, so that an answer would depend
-    on its neighbours.
-
     Args:
         directory: what `onnx.export` or `quantization.quantize` wrote.
         sources: model inputs; a blank one gets an empty answer.

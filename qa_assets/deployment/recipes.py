@@ -6,15 +6,14 @@ rows of text to text, and no question.
 
 import logging
 import os
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qa_assets.deployment import ctranslate2, onnx, onnx_runtime, smoothing
+from qa_assets.deployment import ctranslate2, onnx, onnx_runtime
 from qa_assets.deployment.parity import paired_loss
 from qa_assets.training import base_model
 from qa_assets.training.generation import to_answers
@@ -32,20 +31,19 @@ class Recipe:
     """How to quantise.
 
     Attributes:
-        alpha: of smoothing; None: as the weights are.
+        alpha: of smoothing, before the weights are rounded.
         keep: names of products in the graphs, as regular expressions, that stay in full precision.
         kept: the same, for people.
     """
 
-    alpha: float | None
+    alpha: float
     keep: tuple[str, ...] = ()
     kept: str = "none"
 
     @property
     def name(self) -> str:
         """Short, for tables and file names."""
-        smoothed = "raw" if self.alpha is None else f"alpha {self.alpha}"
-        return f"int8, {smoothed}, fp32: {self.kept}"
+        return f"int8, alpha {self.alpha}, fp32: {self.kept}"
 
 
 def candidates(alphas: Sequence[float]) -> list[Recipe]:
@@ -81,26 +79,29 @@ class Task:
 
     Attributes:
         rows: of `source`, `references` and `title`, the article; neither trained nor calibrated on.
-        maxima: of activations, on other sources than those of `rows`.
         max_new_tokens: longest answer, in tokens.
         null_text: what the model says to abstain.
         score_each: F1 from 0 to 1 of an answer against references.
     """
 
     rows: Sequence[dict[str, Any]]
-    maxima: smoothing.Maxima
     max_new_tokens: int
     null_text: str
     score_each: Callable[[str, Sequence[str]], float]
 
 
 def export_best(
-    model_dir: Path, out: Path, recipes: Sequence[Recipe], task: Task
+    model_dir: Path,
+    weights: Mapping[float, Path],
+    out: Path,
+    recipes: Sequence[Recipe],
+    task: Task,
 ) -> tuple[str, list[Measured]]:
     """Export to ONNX, in full precision and by the best recipe.
 
     Args:
         model_dir: a Hugging Face directory.
+        weights: by alpha the directories of `eight_bits.make_ready`.
         out: gets `fp32` and, if a recipe is good enough, `int8`.
         recipes: the candidates.
         task: what they are measured with.
@@ -116,10 +117,10 @@ def export_best(
     ))  # fmt: skip
     compared.measure(FP32, out / FP32)
     with tempfile.TemporaryDirectory(dir=out) as scratch:
-        for number, (alpha, model) in enumerate(_smoothed(model_dir, recipes, task)):
-            graphs = onnx.graphs_of(model, model_dir, bias)
+        for alpha, ready in weights.items():
+            graphs = onnx.graphs_of(base_model.load(ready)[0], model_dir, bias)
             for recipe in (one for one in recipes if one.alpha == alpha):
-                place = Path(scratch) / f"{number}-{recipe.kept}"
+                place = Path(scratch) / f"{alpha}-{recipe.kept}"
                 onnx.save(onnx.quantize(graphs, recipe.keep), model_dir, place)
                 compared.measure(recipe.name, place)
         chosen = compared.chosen()
@@ -129,7 +130,7 @@ def export_best(
 
 
 def convert_best(
-    model_dir: Path, out: Path, alphas: Sequence[float | None], task: Task
+    model_dir: Path, weights: Mapping[float, Path], out: Path, task: Task
 ) -> tuple[str, list[Measured]]:
     """Convert to CTranslate2, in full precision and by the best recipe.
 
@@ -145,28 +146,14 @@ def convert_best(
     ctranslate2.convert(model_dir, out / FP32, token_bias=bias, quantization="float32")
     compared.measure(FP32, out / FP32)
     with tempfile.TemporaryDirectory(dir=out) as scratch:
-        recipes = [Recipe(alpha) for alpha in alphas]
-        for number, (alpha, model) in enumerate(_smoothed(model_dir, recipes, task)):
-            weights, place = Path(scratch) / f"{number}-weights", Path(scratch) / f"{number}"
-            shutil.copytree(model_dir, weights, ignore=shutil.ignore_patterns("*.safetensors"))
-            model.save_pretrained(weights)
-            ctranslate2.convert(weights, place, token_bias=bias, quantization="int8")
+        for alpha, ready in weights.items():
+            place = Path(scratch) / str(alpha)
+            ctranslate2.convert(ready, place, token_bias=bias, quantization="int8")
             compared.measure(Recipe(alpha).name, place)
         chosen = compared.chosen()
         if chosen != FP32:
             compared.places[chosen].rename(out / INT8)
     return chosen, compared.measured
-
-
-def _smoothed(
-    model_dir: Path, recipes: Sequence[Recipe], task: Task
-) -> Iterator[tuple[float | None, Any]]:
-    """The model with each alpha once, loaded anew since exporting changes it."""
-    for alpha in dict.fromkeys(recipe.alpha for recipe in recipes):
-        model, _ = base_model.load(model_dir)
-        if alpha is not None:
-            smoothing.smooth(model, task.maxima, alpha)
-        yield alpha, model
 
 
 class _Comparison:

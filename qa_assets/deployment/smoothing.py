@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qa_assets.deployment.calibration import linear_inputs
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -42,35 +44,16 @@ def activation_maxima(
     *,
     max_new_tokens: int,
 ) -> Maxima:
-    """Answer sources one by one and note how large the inputs of linear layers get.
-
-    Args:
-        model: a T5, in full precision.
-        tokenizer: the model's.
-        sources: of the kind that will be asked.
-        max_new_tokens: longest answer, in tokens.
-    """
+    """Answer sources and note how large the inputs of linear layers get; as `linear_inputs`."""
     import torch
 
     maxima: dict[str, torch.Tensor] = {}
 
-    def note(name: str, given: "torch.Tensor") -> None:
-        largest = given.detach().abs().flatten(0, -2).amax(0)
+    def note(name: str, rows: "torch.Tensor") -> None:
+        largest = rows.abs().amax(0)
         maxima[name] = torch.maximum(maxima.get(name, largest), largest)
 
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, given, name=name: note(name, given[0]))
-        for name, layer in model.named_modules()
-        if isinstance(layer, torch.nn.Linear)
-    ]
-    try:
-        with torch.inference_mode():
-            for source in sources:
-                inputs = tokenizer(source, return_tensors="pt", verbose=False)
-                model.generate(**inputs, max_new_tokens=max_new_tokens, num_beams=1)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    linear_inputs(model, tokenizer, sources, note, max_new_tokens=max_new_tokens)
     return maxima
 
 

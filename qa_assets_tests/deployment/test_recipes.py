@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.deployment import ctranslate2, onnx_runtime, recipes, smoothing
+from qa_assets.deployment import ctranslate2, onnx_runtime, recipes
+from qa_assets.deployment.eight_bits import make_ready
 from qa_assets.deployment.recipes import FP32, INT8, Measured, Recipe, Task
 from qa_assets.squad import metric
-from qa_assets.training import base_model
 from qa_assets.training.generation import to_answers
 from qa_assets_tests.deployment.conftest import MAX_NEW_TOKENS, SOURCES, Reference
 
@@ -34,23 +34,28 @@ def test_the_fastest_that_is_good_enough(others: list[Measured], chosen: str) ->
 @pytest.fixture(scope="module")
 def task(model_dir: Path, reference: Reference) -> Task:
     """The answers of transformers are right, so that full precision scores 100."""
-    model, tokenizer = base_model.load(model_dir)
     said = to_answers(reference.answers, "unavailable")
     rows = [
         {"source": source, "references": [text] if text else [], "title": str(number % 7)}
         for number, (source, text) in enumerate(zip(SOURCES, said, strict=True))
     ]
-    maxima = smoothing.activation_maxima(model, tokenizer, SOURCES[:4], max_new_tokens=4)
-    return Task(rows, maxima, MAX_NEW_TOKENS, "unavailable", metric.f1_each)
+    return Task(rows, MAX_NEW_TOKENS, "unavailable", metric.f1_each)
+
+
+@pytest.fixture(scope="module")
+def weights(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[float, Path]:
+    return make_ready(
+        model_dir, tmp_path_factory.mktemp("weights"), [0.5, 0.8], SOURCES[:8], max_new_tokens=4
+    )
 
 
 def test_onnx_in_full_precision_and_in_eight_bits(
-    model_dir: Path, task: Task, tmp_path: Path
+    model_dir: Path, weights: dict[float, Path], task: Task, tmp_path: Path
 ) -> None:
-    tried = [Recipe(0.5), Recipe(0.5, ("/wo/", "/lm_head/"), "wo and head")]
-    chosen, measured = recipes.export_best(model_dir, tmp_path, tried, task)
+    tried = [Recipe(0.5), Recipe(0.5, ("/wo/", "/lm_head/"), "wo and head"), Recipe(0.8)]
+    chosen, measured = recipes.export_best(model_dir, weights, tmp_path, tried, task)
     assert [one.recipe for one in measured] == [FP32, *(one.name for one in tried)]
-    full, whole, partly = measured
+    full, whole, partly, _ = measured
     assert (full.f1, full.loss, full.differing) == (100, 0, 0)
     assert whole.megabytes < partly.megabytes < full.megabytes
     assert all(one.loss == pytest.approx(100 - one.f1) for one in measured)
@@ -69,10 +74,10 @@ def test_onnx_in_full_precision_and_in_eight_bits(
 
 
 def test_ctranslate2_in_full_precision_and_in_eight_bits(
-    model_dir: Path, task: Task, tmp_path: Path
+    model_dir: Path, weights: dict[float, Path], task: Task, tmp_path: Path
 ) -> None:
-    chosen, measured = recipes.convert_best(model_dir, tmp_path, [None, 0.5], task)
-    assert [one.recipe for one in measured] == [FP32, Recipe(None).name, Recipe(0.5).name]
+    chosen, measured = recipes.convert_best(model_dir, weights, tmp_path, task)
+    assert [one.recipe for one in measured] == [FP32, *(Recipe(alpha).name for alpha in weights)]
     assert measured[0].f1 == 100
     assert measured[1].megabytes < measured[0].megabytes
     made = {FP32} if chosen == FP32 else {FP32, INT8}

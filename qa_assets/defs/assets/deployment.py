@@ -1,6 +1,7 @@
 """What serves: the champion as ONNX graphs, in CTranslate2, and as a Spark NLP pipeline."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +31,7 @@ def _spec(name: str, kinds: set[str]) -> dg.AssetSpec:
         group_name="deployment",
         kinds=kinds,
         owners=["team:ml"],
-        code_version="2",
+        code_version="3",
         description=_WHAT[name],
     )
 
@@ -50,37 +51,41 @@ def serving_models(
     settings: dg.ResourceParam[Settings], store: dg.ResourceParam[ArtifactStore]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Both formats in one step: they share the calibration, and the questions compared on."""
-    from qa_assets.deployment import parity, recipes
+    from qa_assets.deployment import eight_bits, parity, recipes
     from qa_assets.squad.windows import PieceCounter, Windows
 
     model, valid = store.latest("champion"), store.latest("valid_split")
     config = TrainingConfig(**model.info["config"])
     rows = read_split(valid.path / "rows", ["question", "context", "source", "references", "title"])
-    task = _task(settings, model.path, rows, config)
     alphas = settings.serving.alphas
-    with store.write("onnx_model", model, valid) as draft:
-        chosen, measured = recipes.export_best(
-            model.path, draft.path, recipes.candidates(alphas), task
+    calibrating, task = _task(settings, rows, config)
+    with tempfile.TemporaryDirectory(prefix="qa-assets-") as scratch:
+        weights = eight_bits.make_ready(
+            model.path, Path(scratch), alphas, calibrating, max_new_tokens=task.max_new_tokens
         )
-        counter = PieceCounter(model.path / "spiece.model")
-        windows = Windows(counter, config.max_source_tokens, config.window_overlap_tokens)
-        parity.expect(
-            model.path,
-            parity.questions(rows, settings.serving.parity_questions, windows),
-            draft.path,
-            null_text=settings.data.no_answer,
-            **config.decoding,
-        )
-        _describe(draft, model, settings, chosen, measured)
-    yield _result(draft, measured)
+        with store.write("onnx_model", model, valid) as draft:
+            chosen, measured = recipes.export_best(
+                model.path, weights, draft.path, recipes.candidates(alphas), task
+            )
+            counter = PieceCounter(model.path / "spiece.model")
+            windows = Windows(counter, config.max_source_tokens, config.window_overlap_tokens)
+            parity.expect(
+                model.path,
+                parity.questions(rows, settings.serving.parity_questions, windows),
+                draft.path,
+                null_text=settings.data.no_answer,
+                **config.decoding,
+            )
+            _describe(draft, model, settings, chosen, measured)
+        yield _result(draft, measured)
 
-    onnx_model = draft.done()
-    with store.write("ctranslate2_model", model, valid) as draft:
-        chosen, measured = recipes.convert_best(model.path, draft.path, alphas, task)
-        shutil.copy(onnx_model.path / parity.FILE, draft.path)
-        _describe(draft, model, settings, chosen, measured)
-        _sign(draft.path / draft.info["serves"], "ctranslate2", model, draft.info, settings)
-    yield _result(draft, measured)
+        onnx_model = draft.done()
+        with store.write("ctranslate2_model", model, valid) as draft:
+            chosen, measured = recipes.convert_best(model.path, weights, draft.path, task)
+            shutil.copy(onnx_model.path / parity.FILE, draft.path)
+            _describe(draft, model, settings, chosen, measured)
+            _sign(draft.path / draft.info["serves"], "ctranslate2", model, draft.info, settings)
+        yield _result(draft, measured)
 
 
 @dg.asset(
@@ -123,12 +128,10 @@ def spark_nlp_model(
 
 
 def _task(
-    settings: Settings, model_dir: Path, rows: Sequence[dict[str, Any]], config: TrainingConfig
-) -> "Task":
-    """What recipes are compared on: rows spread over valid, others than those calibrated on."""
-    from qa_assets.deployment import smoothing
+    settings: Settings, rows: Sequence[dict[str, Any]], config: TrainingConfig
+) -> "tuple[list[str], Task]":
+    """Sources to calibrate on, and what recipes are compared on: other rows, spread over valid."""
     from qa_assets.deployment.recipes import Task
-    from qa_assets.training import base_model
 
     serving = settings.serving
     calibrating = rows[:: max(5, len(rows) // serving.calibration_questions)]
@@ -136,19 +139,13 @@ def _task(
     chosen = {id(row) for row in calibrating}
     others = [row for row in rows if id(row) not in chosen]
     others = others[:: max(1, len(others) // serving.recipe_questions)]
-    model, tokenizer = base_model.load(model_dir)
-    return Task(
+    task = Task(
         others[: serving.recipe_questions],
-        smoothing.activation_maxima(
-            model,
-            tokenizer,
-            [row["source"] for row in calibrating],
-            max_new_tokens=config.max_target_tokens,
-        ),
         config.max_target_tokens,
         settings.data.no_answer,
         metric.f1_each,
     )
+    return [row["source"] for row in calibrating], task
 
 
 def _describe(
