@@ -1,6 +1,7 @@
-"""What goes into a model's linear layers while it answers."""
+"""What goes into a model's linear layers while it answers: how large, and what goes together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -8,29 +9,47 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """Of linear layers, by name.
+
+    Attributes:
+        maxima: the largest magnitude of each channel x of the input, of shape [inputs].
+        moments: the sum of x x', of shape [inputs, inputs].
+    """
+
+    maxima: "dict[str, torch.Tensor]"
+    moments: "dict[str, torch.Tensor]"
+
+
 def linear_inputs(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     sources: Sequence[str],
-    note: "Callable[[str, torch.Tensor], None]",
     *,
     max_new_tokens: int,
-) -> None:
+) -> Inputs:
     """Answer sources one by one and look at the inputs of linear layers.
 
     Args:
         model: a T5, in full precision.
         tokenizer: the model's.
         sources: of the kind that will be asked.
-        note: called with the name of a layer and inputs of it, of shape [rows, inputs].
         max_new_tokens: longest answer, in tokens.
     """
     import torch
 
+    found = Inputs({}, {})
+
+    def note(name: str, given: torch.Tensor) -> None:
+        rows = given.detach().flatten(0, -2)
+        largest = rows.abs().amax(0)
+        found.maxima[name] = torch.maximum(found.maxima.get(name, largest), largest)
+        found.moments.setdefault(name, rows.new_zeros(rows.shape[1], rows.shape[1]))
+        found.moments[name].addmm_(rows.T, rows)
+
     hooks = [
-        layer.register_forward_pre_hook(
-            lambda _, given, name=name: note(name, given[0].detach().flatten(0, -2))
-        )
+        layer.register_forward_pre_hook(lambda _, given, name=name: note(name, given[0]))
         for name, layer in model.named_modules()
         if isinstance(layer, torch.nn.Linear)
     ]
@@ -42,3 +61,4 @@ def linear_inputs(
     finally:
         for hook in hooks:
             hook.remove()
+    return found

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qa_assets.deployment import rounding, smoothing
+from qa_assets.deployment.calibration import linear_inputs
 from qa_assets.training import base_model
 
 
@@ -33,12 +34,15 @@ def make_ready(
         The directories by alpha.
     """
     model, tokenizer = base_model.load(model_dir)
-    maxima = smoothing.activation_maxima(model, tokenizer, sources, max_new_tokens=max_new_tokens)
+    inputs = linear_inputs(model, tokenizer, sources, max_new_tokens=max_new_tokens)
     made = {}
     for alpha in alphas:
-        model, tokenizer = base_model.load(model_dir)
-        smoothing.smooth(model, maxima, alpha)
-        moments = rounding.input_moments(model, tokenizer, sources, max_new_tokens=max_new_tokens)
+        model, _ = base_model.load(model_dir)
+        scales = smoothing.smooth(model, inputs.maxima, alpha)
+        moments = {
+            name: moment / scales[name].outer(scales[name]) if name in scales else moment
+            for name, moment in inputs.moments.items()
+        }
         rounding.round_weights(model, moments)
         made[alpha] = out / f"alpha-{alpha}"
         shutil.copytree(model_dir, made[alpha], ignore=shutil.ignore_patterns("*.safetensors*"))

@@ -12,48 +12,27 @@ grid again, and adds no error of its own.
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
-
-from qa_assets.deployment.calibration import linear_inputs
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
-Moments = Mapping[str, "torch.Tensor"]
-"""By name of a linear layer the sum of x x' over its inputs, of shape [inputs, inputs]."""
 _LARGEST = 127
 _DAMPING = 0.01  # of the mean of H's diagonal, as in the paper
 _BLOCK = 128
 
 
-def input_moments(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    sources: Sequence[str],
-    *,
-    max_new_tokens: int,
-) -> Moments:
-    """Answer sources and add up what goes into linear layers; arguments as `linear_inputs`."""
-    moments: dict[str, torch.Tensor] = {}
-
-    def note(name: str, rows: "torch.Tensor") -> None:
-        moments[name] = moments.get(name, 0) + rows.T @ rows
-
-    linear_inputs(model, tokenizer, sources, note, max_new_tokens=max_new_tokens)
-    return moments
-
-
-def round_weights(model: "PreTrainedModel", moments: Moments) -> None:
+def round_weights(model: "PreTrainedModel", moments: "Mapping[str, torch.Tensor]") -> None:
     """Round the weights of all linear layers in place.
 
     Args:
         model: a T5 in full precision; the weights of its linear layers move to the grid, but for
             those that are embeddings at the same time.
-        moments: of this model, as it is now.
+        moments: of `calibration.Inputs`, of this model as it is now.
     """
     started = time.monotonic()
     modules = dict(model.named_modules())
@@ -74,25 +53,23 @@ def rounded(weight: "torch.Tensor", moment: "torch.Tensor") -> "torch.Tensor":
     """
     import torch
 
-    weight, left = weight.clone(), torch.empty_like(weight)
-    largest, place = weight.abs().max(dim=1)
+    columns = weight.T.contiguous()  # of the weight; rows here, each in one piece of memory
+    largest, place = columns.abs().max(dim=0)
     step = largest.clamp(min=torch.finfo(weight.dtype).tiny) / _LARGEST
-    ends = torch.zeros_like(weight).scatter_(1, place[:, None], weight.gather(1, place[:, None]))
     factor = _factor(moment)
-    columns = weight.shape[1]
-    for start in range(0, columns, _BLOCK):
-        end = min(start + _BLOCK, columns)
-        for column in range(start, end):
-            now = weight[:, column]
-            new = (now / step).round_().clamp_(-_LARGEST, _LARGEST) * step
+    for start in range(0, len(columns), _BLOCK):
+        end = min(start + _BLOCK, len(columns))
+        block, factors = columns[start:end], factor[start:end, start:end]
+        errors = torch.empty_like(block)
+        for number, column in enumerate(block):
+            new = (column / step).round_().clamp_(-_LARGEST, _LARGEST).mul_(step)
             # the largest stays, whatever it would make up for
-            new = torch.where(ends[:, column] != 0, ends[:, column], new)
-            error = (now - new) / factor[column, column]
-            weight[:, column:end] -= error[:, None] * factor[column, column:end]
-            weight[:, column] = new
-            left[:, column] = error
-        weight[:, end:] -= left[:, start:end] @ factor[start:end, end:]
-    return weight
+            new = torch.where(place == start + number, weight[:, start + number], new)
+            errors[number] = (column - new) / factors[number, number]
+            block[number + 1 :].addr_(factors[number, number + 1 :], errors[number], alpha=-1)
+            block[number] = new
+        columns[end:].addmm_(factor[start:end, end:].T, errors, alpha=-1)
+    return columns.T
 
 
 def _factor(moment: "torch.Tensor") -> "torch.Tensor":

@@ -11,21 +11,14 @@ another linear layer: `o` reads the values of attention, which mixes positions a
 encoder's last norm, so they share one s.
 """
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.deployment.calibration import linear_inputs
-
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
-logger = logging.getLogger(__name__)
-
-Maxima = Mapping[str, "torch.Tensor"]
-"""By name of a linear layer the largest magnitude of each channel of its input."""
 _SMALLEST = 1e-5
 
 
@@ -37,37 +30,23 @@ class _Fold:
     maker: str
 
 
-def activation_maxima(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    sources: Sequence[str],
-    *,
-    max_new_tokens: int,
-) -> Maxima:
-    """Answer sources and note how large the inputs of linear layers get; as `linear_inputs`."""
-    import torch
-
-    maxima: dict[str, torch.Tensor] = {}
-
-    def note(name: str, rows: "torch.Tensor") -> None:
-        largest = rows.abs().amax(0)
-        maxima[name] = torch.maximum(maxima.get(name, largest), largest)
-
-    linear_inputs(model, tokenizer, sources, note, max_new_tokens=max_new_tokens)
-    return maxima
-
-
-def smooth(model: "PreTrainedModel", maxima: Maxima, alpha: float) -> None:
+def smooth(
+    model: "PreTrainedModel", maxima: "Mapping[str, torch.Tensor]", alpha: float
+) -> "dict[str, torch.Tensor]":
     """Fold in place; the model computes what it did, but for rounding.
 
     Args:
         model: a T5 with gated feed-forward layers, in full precision.
-        maxima: of `activation_maxima`.
+        maxima: of `calibration.Inputs`.
         alpha: how much of the difficulty moves from activations to weights, from 0 to 1.
+
+    Returns:
+        By name of a linear layer what the channels of its input are divided by, of shape [inputs].
     """
     import torch
 
     modules: dict[str, Any] = dict(model.named_modules())
+    scales: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         for fold in _folds(model):
             readers = [modules[name] for name in fold.readers]
@@ -80,6 +59,8 @@ def smooth(model: "PreTrainedModel", maxima: Maxima, alpha: float) -> None:
                 layer.weight *= scale
             made = modules[fold.maker].weight
             made /= scale if made.dim() == 1 else scale[:, None]
+            scales |= dict.fromkeys(fold.readers, scale)
+    return scales
 
 
 def _folds(model: "PreTrainedModel") -> Iterator[_Fold]:

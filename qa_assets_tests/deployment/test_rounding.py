@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from qa_assets.deployment import rounding
+from qa_assets.deployment.calibration import linear_inputs
 from qa_assets.training import base_model
 from qa_assets_tests.deployment.conftest import SOURCES
 
@@ -38,7 +39,7 @@ def test_weights_of_all_linear_layers_move_to_the_grid(model_dir: Path) -> None:
 
     model, tokenizer = base_model.load(model_dir)
     before, _ = base_model.load(model_dir)
-    moments = rounding.input_moments(model, tokenizer, SOURCES[:8], max_new_tokens=4)
+    moments = linear_inputs(model, tokenizer, SOURCES[:8], max_new_tokens=4).moments
     rounding.round_weights(model, moments)
     old = dict(before.named_parameters())
     linear = {

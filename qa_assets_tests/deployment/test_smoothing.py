@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.deployment.smoothing import activation_maxima, smooth
+from qa_assets.deployment.calibration import linear_inputs
+from qa_assets.deployment.smoothing import smooth
 from qa_assets.training import base_model
 from qa_assets_tests.deployment.conftest import SOURCES
 
@@ -15,7 +16,7 @@ def test_logits_stay_the_same(model_dir: Path, alpha: float) -> None:
 
     model, tokenizer = base_model.load(model_dir)
     before, _ = base_model.load(model_dir)
-    maxima = activation_maxima(model, tokenizer, SOURCES[:8], max_new_tokens=4)
+    maxima = linear_inputs(model, tokenizer, SOURCES[:8], max_new_tokens=4).maxima
     linear = [name for name, one in model.named_modules() if isinstance(one, torch.nn.Linear)]
     assert sorted(maxima) == sorted(linear)
     smooth(model, maxima, alpha)
@@ -37,9 +38,24 @@ def test_logits_stay_the_same(model_dir: Path, alpha: float) -> None:
 def test_ranges_come_closer(model_dir: Path) -> None:
     """At alpha 1 every channel of every input that is folded has the same largest magnitude."""
     model, tokenizer = base_model.load(model_dir)
-    maxima = activation_maxima(model, tokenizer, SOURCES[:8], max_new_tokens=4)
+    maxima = linear_inputs(model, tokenizer, SOURCES[:8], max_new_tokens=4).maxima
     smooth(model, maxima, alpha=1.0)
-    after = activation_maxima(model, tokenizer, SOURCES[:8], max_new_tokens=4)
+    after = linear_inputs(model, tokenizer, SOURCES[:8], max_new_tokens=4).maxima
     name = "encoder.block.1.layer.1.DenseReluDense.wo"
     assert maxima[name].max() / maxima[name].min() > 2
     assert after[name].numpy() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_moments_of_the_smoothed_model_are_had_by_its_scales(model_dir: Path) -> None:
+    """So that one look at the inputs does for every alpha."""
+    model, tokenizer = base_model.load(model_dir)
+    before = linear_inputs(model, tokenizer, SOURCES[:4], max_new_tokens=4).moments
+    scales = smooth(
+        model, linear_inputs(model, tokenizer, SOURCES[:4], max_new_tokens=4).maxima, 0.7
+    )
+    after = linear_inputs(model, tokenizer, SOURCES[:4], max_new_tokens=4).moments
+    assert scales.keys() == after.keys()
+    for name, moment in after.items():
+        expected = before[name] / scales[name].outer(scales[name])
+        size = float(expected.diagonal().mean())
+        assert moment.numpy() / size == pytest.approx(expected.numpy() / size, abs=1e-3)
