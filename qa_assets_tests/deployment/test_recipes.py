@@ -13,7 +13,7 @@ from qa_assets.training.generation import to_answers
 from qa_assets_tests.deployment.conftest import MAX_NEW_TOKENS, SOURCES, Reference
 
 FULL = Measured(FP32, 60.0, 0.0, [0.0, 0.0], 100.0, 300.0, 0)
-GOOD = replace(FULL, recipe="good", loss=0.1, loss_interval=[-0.2, 0.4], cpu_ms=50.0)
+GOOD = replace(FULL, recipe="good", loss=0.1, loss_interval=[-0.2, 0.4], cpu_ms=50.0, differing=9)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,8 @@ GOOD = replace(FULL, recipe="good", loss=0.1, loss_interval=[-0.2, 0.4], cpu_ms=
         ([GOOD, replace(GOOD, recipe="loses", cpu_ms=40.0, loss=0.31)], "good"),
         ([GOOD, replace(GOOD, recipe="may lose", cpu_ms=4.0, loss_interval=[-0.2, 0.5])], "good"),
         ([replace(GOOD, cpu_ms=101.0)], FP32),
+        ([GOOD, replace(GOOD, recipe="closer", cpu_ms=55.0, differing=4)], "closer"),
+        ([GOOD, replace(GOOD, recipe="slower", cpu_ms=60.0, differing=4)], "good"),
     ],
 )
 def test_the_fastest_that_is_good_enough(others: list[Measured], chosen: str) -> None:
