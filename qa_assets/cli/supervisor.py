@@ -41,13 +41,28 @@ def supervised(settings: Settings, work: Callable[[], int]) -> int:
     What is wrong with the machine is said in one message, with exit code 1.
     """
     try:
-        with _alone(settings):
+        with _unwound_by_sigterm(), _alone(settings):
             _prepare(settings)
             with _services(settings):
                 return work()
     except (SupervisorError, BrokerError, JarError, JavaError, OSError) as error:
         typer.secho(str(error), err=True, fg="red")
         return 1
+
+
+@contextmanager
+def _unwound_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM end what was started, as Ctrl-C does; a second one does not interrupt that."""
+
+    def leave(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

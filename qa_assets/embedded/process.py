@@ -33,7 +33,7 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT if log else None,
             start_new_session=True,
-            preexec_fn=_end_with(os.getpid(), orphaned),  # noqa: PLW1509  one system call, nothing that locks
+            preexec_fn=_end_with(os.getpid(), orphaned),  # noqa: PLW1509  system calls, nothing that locks
         )
 
 
@@ -49,6 +49,8 @@ def stop(process: "subprocess.Popen[bytes]", grace_s: float) -> None:
 
 def _end_with(parent: int, orphaned: signal.Signals) -> Callable[[], None]:
     def ask_kernel() -> None:
+        # a shell's background job ignores it, and so would all that is to be ended by it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if _prctl is not None:
             _prctl(_PR_SET_PDEATHSIG, orphaned)
             if os.getppid() != parent:  # it ended before it was asked for
