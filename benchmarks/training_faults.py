@@ -4,7 +4,8 @@
 
 Materialises `checkpoints` on the generated questions: once with the worker killed and then the
 step, followed by a run that is let be; once unbroken; and once more the same training by itself, in
-a plain process without Ray. The last lines compare the three.
+a plain process without Ray. The next lines compare the three. Last, a search of three trials is
+broken off while the second trains, and gone on with.
 """
 
 import json
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -28,11 +30,12 @@ from qa_assets.artifacts import ArtifactStore
 from qa_assets.defs.assets.training import checkpoints
 from qa_assets.settings import load_settings
 
-rows, home = map(Path, sys.argv[1:])
+rows, home = map(Path, sys.argv[1:3])
 settings = load_settings(profile="quickstart", home=home)
 changes = {"epochs": 6.0, "max_minutes": None, "checkpoint_minutes": 0.02}
 training = settings.training.model_copy(update=changes)
-settings = settings.model_copy(update={"training": training})
+ray = settings.ray.model_copy(update={"trials": int(sys.argv[3])})
+settings = settings.model_copy(update={"training": training, "ray": ray})
 store = ArtifactStore(settings.artifacts)
 for name in ("train", "valid"):
     if store.find(f"{name}_split") is None:
@@ -66,43 +69,75 @@ def main() -> None:
         generate(home, questions=2000)
         write_rows(make_rows(home / "train-v2.0.json"), home / "train")
         write_rows(make_rows(home / "dev-v2.0.json"), home / "valid")
-        broken, whole = home / "broken", home / "whole"
-        step = start(home, broken)
-        wait_for(broken, 30, step)
-        killed = step_of(broken)
-        for worker in workers(step):
-            worker.kill()
-        seconds = wait_for(broken, 30, step)
-        print(f"worker killed at step {killed}, 30 steps further {seconds:.0f} s later", flush=True)
-        rays = psutil.Process(step.pid).children(recursive=True)
-        step.kill()
-        step.wait()
-        killed, since = step_of(broken), time.monotonic()
-        _, left = psutil.wait_procs(rays, timeout=60)
-        seconds = time.monotonic() - since
-        names = [one.name() for one in left if one.status() != psutil.STATUS_ZOMBIE]
-        print(f"step killed at step {killed}, {seconds:.1f} s later {len(names)} of its "
-              f"{len(rays)} processes of Ray are left {' '.join(names)}", flush=True)  # fmt: skip
-        if start(home, broken).wait() or start(home, whole).wait():
-            sys.exit("a run failed")
-        made, plain = whole / "quickstart/artifacts/checkpoints/latest", home / "plain"
-        subprocess.run([sys.executable, "-c", _PLAIN, home, made, plain], check=True)
-        weights = {}
-        for name, place in ("unbroken", trial(whole)), ("broken", trial(broken)), ("plain", plain):
-            result = json.loads((place / "training.json").read_text())
-            weights[name] = (place / "checkpoint/model.safetensors").read_bytes()
-            print(f"{name}: {result['steps']} steps, consumed {result['consumed']}, weights as "
-                  f"unbroken bit for bit: {weights[name] == weights['unbroken']}")  # fmt: skip
-        left = list((broken / "quickstart/artifacts/checkpoints").glob(".draft-*/trials"))
-        print(f"trials left behind: {len(left)}")
+        break_training(home)
+        break_search(home)
 
 
-def start(rows: Path, home: Path) -> subprocess.Popen[bytes]:
+def break_training(home: Path) -> None:
+    """Kill worker and step of a single trial."""
+    broken, whole = home / "broken", home / "whole"
+    step = start(home, broken)
+    wait_for(broken, 30, step)
+    killed = step_of(broken)
+    for worker in workers(step):
+        worker.kill()
+    seconds = wait_for(broken, 30, step)
+    print(f"worker killed at step {killed}, 30 steps further {seconds:.0f} s later", flush=True)
+    rays = psutil.Process(step.pid).children(recursive=True)
+    step.kill()
+    step.wait()
+    killed, since = step_of(broken), time.monotonic()
+    _, left = psutil.wait_procs(rays, timeout=60)
+    seconds = time.monotonic() - since
+    names = [one.name() for one in left if one.status() != psutil.STATUS_ZOMBIE]
+    print(f"step killed at step {killed}, {seconds:.1f} s later {len(names)} of its "
+          f"{len(rays)} processes of Ray are left {' '.join(names)}", flush=True)  # fmt: skip
+    if start(home, broken).wait() or start(home, whole).wait():
+        sys.exit("a run failed")
+    made, plain = whole / "quickstart/artifacts/checkpoints/latest", home / "plain"
+    subprocess.run([sys.executable, "-c", _PLAIN, home, made, plain], check=True)
+    weights = {}
+    for name, place in ("unbroken", trial(whole)), ("broken", trial(broken)), ("plain", plain):
+        result = json.loads((place / "training.json").read_text())
+        weights[name] = (place / "checkpoint/model.safetensors").read_bytes()
+        print(f"{name}: {result['steps']} steps, consumed {result['consumed']}, weights as "
+              f"unbroken bit for bit: {weights[name] == weights['unbroken']}")  # fmt: skip
+    left = list((broken / "quickstart/artifacts/checkpoints").glob(".draft-*/trials"))
+    print(f"trials left behind: {len(left)}")
+
+
+def break_search(home: Path) -> None:
+    """Kill the step while the second of three trials trains."""
+    place = home / "search"
+    drafts = place / "quickstart/artifacts/checkpoints"
+    step = start(home, place, trials=3)
+    wait_until(lambda: drafts.glob(".draft-*/trials/trial_00001/resume-*"), place, step)
+    step.kill()
+    step.wait()
+    (first,) = drafts.glob(".draft-*/trials/trial_00000/training.json")
+    before, killed = first.read_bytes(), step_of(place)
+    written = first.stat().st_mtime_ns
+    log = (place / "log").stat().st_size
+    if start(home, place, trials=3).wait():
+        sys.exit((place / "log").read_text()[-3000:])
+    made = drafts / "latest/trials"
+    again = made / "trial_00000/training.json"
+    same = again.read_bytes() == before and again.stat().st_mtime_ns == written
+    print(f"search broken off at step {killed} of its second trial; the first was kept: {same}")
+    for path in sorted(made.glob("*/training.json")):
+        print(f"{path.parent.name}: {json.loads(path.read_text())['steps']} steps")
+    later = (place / "log").read_text()[log:]
+    print("\n".join(line for line in later.splitlines() if "going on" in line or "goes on" in line))
+
+
+def start(rows: Path, home: Path, trials: int = 1) -> subprocess.Popen[bytes]:
     """The Dagster step as a process of its own."""
     home.mkdir(exist_ok=True)
     with (home / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-c", _STEP, str(rows), str(home)], stdout=log, stderr=log
+            [sys.executable, "-c", _STEP, str(rows), str(home), str(trials)],
+            stdout=log,
+            stderr=log,
         )
 
 
@@ -115,11 +150,18 @@ def step_of(home: Path) -> int:
 def wait_for(home: Path, steps: int, process: subprocess.Popen[bytes]) -> float:
     """Wait until so many steps further are in a checkpoint; returns the seconds."""
     first, since = step_of(home), time.monotonic()
-    while step_of(home) < first + steps:
+    wait_until(lambda: [0] if step_of(home) >= first + steps else [], home, process)
+    return time.monotonic() - since
+
+
+def wait_until(
+    found: Callable[[], Iterable[object]], home: Path, process: subprocess.Popen[bytes]
+) -> None:
+    """Wait until something is found, for as long as the process runs."""
+    while not list(found()):
         if process.poll() is not None:
             sys.exit((home / "log").read_text()[-3000:])
         time.sleep(0.05)
-    return time.monotonic() - since
 
 
 def workers(step: subprocess.Popen[bytes]) -> list[psutil.Process]:
