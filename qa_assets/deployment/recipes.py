@@ -206,7 +206,7 @@ def best_of(measured: Sequence[Measured]) -> str:
     fewest answers.
     """
     full, *others = measured
-    good = [one for one in others if one.good and one.cpu_ms < full.cpu_ms]
+    good = [one for one in others if one.good and SAME_SPEED * one.cpu_ms < full.cpu_ms]
     least = min((one.cpu_ms for one in good), default=0.0)
     fast = [one for one in good if one.cpu_ms <= SAME_SPEED * least]
     return min(fast, key=lambda one: (one.differing, one.cpu_ms), default=full).recipe

@@ -24,7 +24,7 @@ GOOD = replace(FULL, recipe="good", loss=0.1, loss_interval=[-0.2, 0.4], cpu_ms=
         ([GOOD, replace(GOOD, recipe="faster", cpu_ms=40.0)], "faster"),
         ([GOOD, replace(GOOD, recipe="loses", cpu_ms=40.0, loss=0.31)], "good"),
         ([GOOD, replace(GOOD, recipe="may lose", cpu_ms=4.0, loss_interval=[-0.2, 0.5])], "good"),
-        ([replace(GOOD, cpu_ms=101.0)], FP32),
+        ([replace(GOOD, cpu_ms=90.0)], FP32),
         ([GOOD, replace(GOOD, recipe="closer", cpu_ms=55.0, differing=4)], "closer"),
         ([GOOD, replace(GOOD, recipe="slower", cpu_ms=60.0, differing=4)], "good"),
     ],
