@@ -87,7 +87,7 @@ def break_training(home: Path) -> None:
     step.kill()
     step.wait()
     killed, since = step_of(broken), time.monotonic()
-    _, left = psutil.wait_procs(rays, timeout=60)
+    _, left = psutil.wait_procs(rays, timeout=180)
     seconds = time.monotonic() - since
     names = [one.name() for one in left if one.status() != psutil.STATUS_ZOMBIE]
     print(f"step killed at step {killed}, {seconds:.1f} s later {len(names)} of its "
