@@ -117,7 +117,6 @@ def break_search(home: Path) -> None:
     (first,) = drafts.glob(".draft-*/trials/trial_00000/training.json")
     before, killed = first.read_bytes(), step_of(place)
     written = first.stat().st_mtime_ns
-    log = (place / "log").stat().st_size
     if start(home, place, trials=3).wait():
         sys.exit((place / "log").read_text()[-3000:])
     made = drafts / "latest/trials"
@@ -126,8 +125,6 @@ def break_search(home: Path) -> None:
     print(f"search broken off at step {killed} of its second trial; the first was kept: {same}")
     for path in sorted(made.glob("*/training.json")):
         print(f"{path.parent.name}: {json.loads(path.read_text())['steps']} steps")
-    later = (place / "log").read_text()[log:]
-    print("\n".join(line for line in later.splitlines() if "going on" in line or "goes on" in line))
 
 
 def start(rows: Path, home: Path, trials: int = 1) -> subprocess.Popen[bytes]:

@@ -146,7 +146,7 @@ def _tune(
                 metric=_METRIC,
                 mode="max",
                 num_samples=trials,
-                scheduler=_asha(job, config.evaluations) if trials > 1 else None,
+                scheduler=_asha(job.out, config.evaluations) if trials > 1 else None,
                 search_alg=tune.search.BasicVariantGenerator(
                     max_concurrent=concurrent, random_state=config.seed
                 ),
@@ -175,17 +175,18 @@ def _drawn(space: SearchSpace) -> dict[str, Any]:
     }
 
 
-def _asha(job: trial.Job, evaluations: int) -> Any:
+def _asha(out: Path, evaluations: int) -> Any:
     """ASHA that asks a trial to end.
 
-    Tune would kill it instead, and the CPUs of the Ray Train run within would stay taken.
+    Tune would kill it instead, and the CPUs of the Ray Train run within would stay taken. Tune
+    writes it down to go on with, so that it must hold nothing of a running Ray.
     """
     from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
     class Asking(ASHAScheduler):  # type: ignore[misc]
         def on_trial_result(self, controller: Any, one: Any, result: dict[str, Any]) -> str:
             if super().on_trial_result(controller, one, result) == TrialScheduler.STOP:
-                (job.directory(trial.name_of(one)) / trial.STOP).touch()
+                (trial.directory(out, trial.name_of(one)) / trial.STOP).touch()
             return str(TrialScheduler.CONTINUE)
 
     # counted by the trial, so that it goes on counting where it goes on

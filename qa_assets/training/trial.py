@@ -38,7 +38,12 @@ class Job:
 
     def directory(self, trial: str) -> Path:
         """Where a trial trains."""
-        return self.out / "trials" / trial
+        return directory(self.out, trial)
+
+
+def directory(out: Path, trial: str) -> Path:
+    """Where a trial of a search trains."""
+    return out / "trials" / trial
 
 
 def name_of(trial: Any) -> str:
