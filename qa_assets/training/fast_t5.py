@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _CACHED_TOKENS = 1024
+"""Of rows that are encoded together: what is computed of them stays near the cores."""
 
 
 class UnknownModelError(TypeError):
