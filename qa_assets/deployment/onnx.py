@@ -98,7 +98,7 @@ def graphs_of(model: "PreTrainedModel", model_dir: Path, bias: dict[int, float])
         bias: from `token_bias`.
     """
     import numpy as np
-    import onnx
+    import onnx.utils
     from optimum.exporters.onnx import onnx_export_from_model
 
     started = time.monotonic()
@@ -122,6 +122,10 @@ def graphs_of(model: "PreTrainedModel", model_dir: Path, bias: dict[int, float])
     for graph in (encoder, decoder):
         reshapes.keep_first_axes(graph)
     cross, step = serving_graph.halves(decoder, biases)
+    inputs, outputs = (
+        [one.name for one in ends] for ends in (encoder.graph.input, encoder.graph.output)
+    )
+    encoder = onnx.utils.Extractor(encoder).extract_model(inputs, outputs)
     logger.info("exported %s to ONNX in %.1f s", model_dir, time.monotonic() - started)
     return Graphs(encoder, cross, step)
 

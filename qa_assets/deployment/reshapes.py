@@ -11,8 +11,10 @@ def keep_first_axes(model: "ModelProto") -> None:
 
     transformers' attention reshapes to [batch, -1, heads, size], with the length of a batch that it
     asks the decoder's states for: four nodes each time, and the keys of the encoder's output, which
-    need nothing of the decoder, could not be computed without it.
+    need nothing of the decoder, could not be computed without it. What is read no more stays, for
+    `onnx.utils.Extractor` to leave out.
     """
+    import numpy as np
     from onnx import numpy_helper
 
     graph = model.graph
@@ -35,9 +37,9 @@ def keep_first_axes(model: "ModelProto") -> None:
             node.input[1] = "keep_first_" + "_".join(map(str, kept))
             added[node.input[1]] = kept
     graph.initializer.extend(
-        numpy_helper.from_array(_integers(shape), name) for name, shape in added.items()
+        numpy_helper.from_array(np.array(shape, dtype=np.int64), name)
+        for name, shape in added.items()
     )
-    _drop_unread(model)
 
 
 def _is_first_length(name: str, made: "dict[str, NodeProto]", constants: dict[str, Any]) -> bool:
@@ -50,21 +52,3 @@ def _is_first_length(name: str, made: "dict[str, NodeProto]", constants: dict[st
             return False
         name = node.input[0]
     return True
-
-
-def _drop_unread(model: "ModelProto") -> None:
-    graph = model.graph
-    wanted = {output.name for output in graph.output}
-    nodes = []
-    for node in reversed(graph.node):  # they are sorted
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(reversed(nodes))
-
-
-def _integers(values: list[int]) -> Any:
-    import numpy as np
-
-    return np.array(values, dtype=np.int64)
