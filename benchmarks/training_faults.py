@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -111,7 +111,7 @@ def break_search(home: Path) -> None:
     place = home / "search"
     drafts = place / "quickstart/artifacts/checkpoints"
     step = start(home, place, trials=3)
-    wait_until(lambda: drafts.glob(".draft-*/trials/trial_00001/resume-*"), place, step)
+    wait_until(lambda: any(drafts.glob(".draft-*/trials/trial_00001/resume-*")), place, step)
     step.kill()
     step.wait()
     (first,) = drafts.glob(".draft-*/trials/trial_00000/training.json")
@@ -147,15 +147,13 @@ def step_of(home: Path) -> int:
 def wait_for(home: Path, steps: int, process: subprocess.Popen[bytes]) -> float:
     """Wait until so many steps further are in a checkpoint; returns the seconds."""
     first, since = step_of(home), time.monotonic()
-    wait_until(lambda: [0] if step_of(home) >= first + steps else [], home, process)
+    wait_until(lambda: step_of(home) >= first + steps, home, process)
     return time.monotonic() - since
 
 
-def wait_until(
-    found: Callable[[], Iterable[object]], home: Path, process: subprocess.Popen[bytes]
-) -> None:
-    """Wait until something is found, for as long as the process runs."""
-    while not list(found()):
+def wait_until(met: Callable[[], bool], home: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until it is so, for as long as the process runs."""
+    while not met():
         if process.poll() is not None:
             sys.exit((home / "log").read_text()[-3000:])
         time.sleep(0.05)
