@@ -2,7 +2,7 @@
 
     python benchmarks/parity.py MODELS FILE [--questions 500]
 
-MODELS is what `benchmarks/serving.py prepare` made, FILE a SQuAD file. Asked are questions with
+MODELS is what `benchmarks/models.py` made, FILE a SQuAD file. Asked are questions with
 their own contexts and with others', empty contexts, other scripts, and a context of 5,000 tokens in
 windows. One line an engine and precision, then each answer that differs; exit code 1 where one of
 them fails what the checks want.
@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from serving import LONGEST, NO_ANSWER, read
+from models import LONGEST, NO_ANSWER, read
 
 from qa_assets.deployment import parity, serving, spark_nlp
 from qa_assets.settings import load_settings

@@ -1,35 +1,26 @@
 """Questions a second, CPU time, F1 and memory of all that can answer, on the same questions.
 
-    python benchmarks/serving.py prepare MODEL TRAIN MODELS [--seen FILE] [--only ENGINE ...]
-    python benchmarks/serving.py run MODELS DEV [--questions 1000] [--only ROW ...]
+    python benchmarks/serving.py MODELS DEV [--questions 1000] [--only ROW ...]
 
-`prepare` makes of a Hugging Face directory what serves, as the assets do, and prints the tables of
-recipes; they are compared on questions of TRAIN, of articles that FILE does not list as seen. `run`
-measures each row in a process of its own, after a warm-up, and prints ratios last. MODELS keeps
-what was measured (results.jsonl), so that the rows can be measured in pieces.
+MODELS is what `benchmarks/models.py` made, DEV a SQuAD file. Each row is measured in a process of
+its own, after a warm-up; ratios come last. MODELS keeps what was measured (results.jsonl), so that
+the rows can be measured in pieces.
 """
 
 import argparse
 import json
-import logging
 import os
-import random
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psutil
+from models import LONGEST, NO_ANSWER, read
 
-from qa_assets.settings import ServingSettings
-
-LONGEST = 32
-NO_ANSWER = "unavailable"
 WARM_UP = 64
 ROWS = {
     "transformers": "model",
@@ -47,88 +38,6 @@ GOALS = [
     ("CTranslate2 int8 in Spark", "CTranslate2 int8", 0.85),
 ]
 Answer = Callable[[Sequence[tuple[str, str]]], list[str]]
-
-
-def read(path: Path, seen: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The questions of a SQuAD file, shuffled, always alike."""
-    from qa_assets.squad.prompts import source_text
-
-    rows = [
-        {
-            "title": article["title"],
-            "question": one["question"],
-            "context": paragraph["context"],
-            "source": source_text(one["question"], paragraph["context"]),
-            "references": [answer["text"] for answer in one["answers"]],
-        }
-        for article in json.loads(path.read_bytes())["data"]
-        if article["title"] not in seen
-        for paragraph in article["paragraphs"]
-        for one in paragraph["qas"]
-    ]
-    random.Random(7).shuffle(rows)
-    return rows
-
-
-def prepare(
-    model: Path, train: Path, models: Path, seen: Path | None, count: int, only: list[str]
-) -> None:
-    """Make all that `run` measures."""
-    from qa_assets.deployment import eight_bits, recipes
-    from qa_assets.squad import metric
-
-    logging.basicConfig(level=logging.INFO)
-    models.mkdir(parents=True, exist_ok=True)
-    if not (models / "model").exists():
-        (models / "model").symlink_to(model.absolute())
-    rows = read(train, json.loads(seen.read_text())["articles"] if seen else [])
-    sources = [row["source"] for row in rows[-128:]]
-    task = recipes.Task(rows[:count], LONGEST, NO_ANSWER, metric.f1_each)
-    alphas = ServingSettings().alphas
-    with tempfile.TemporaryDirectory() as scratch:
-        weights = eight_bits.make_ready(
-            model, Path(scratch), alphas, sources, max_new_tokens=LONGEST
-        )
-        for engine in only or ("ctranslate2", "onnx"):
-            out = models / engine
-            out.mkdir()
-            if engine == "onnx":
-                tried = recipes.candidates(alphas)
-                made = recipes.export_best(model, weights, out, tried, task)
-            else:
-                made = recipes.convert_best(model, weights, out, task)
-            for one in made[1]:
-                print(json.dumps({"chosen": one.recipe == made[0]} | asdict(one)), flush=True)
-    for form in ("fp32", "int8") if "onnx" in (only or ["onnx"]) else ():
-        command = [sys.executable, __file__, "import", str(models / "onnx" / form)]
-        subprocess.run([*command, str(models / "spark_nlp" / form)], check=True)
-        sign(models / "spark_nlp" / form, "spark_nlp", model)
-    for form in ("fp32", "int8") if "ctranslate2" in (only or ["ctranslate2"]) else ():
-        sign(models / "ctranslate2" / form, "ctranslate2", model)
-
-
-def sign(place: Path, engine: Any, model: Path) -> None:
-    """Make a directory one that `serving.answerer` takes."""
-    import shutil
-
-    from qa_assets.deployment import provenance
-
-    shutil.copy(model / "spiece.model", place)
-    made = provenance.Provenance(engine, NO_ANSWER, LONGEST, 512, 128, place.name, {})
-    provenance.write(place, made)
-
-
-def import_pipeline(onnx: Path, out: Path) -> None:
-    """In a process of its own: a session imports one model."""
-    from qa_assets.deployment import serving, spark_nlp
-    from qa_assets.settings import load_settings
-    from qa_assets.spark import create_session, stop_session
-
-    spark = create_session("import", load_settings())
-    try:
-        spark_nlp.import_onnx(spark, onnx, out / serving.PIPELINE, max_new_tokens=LONGEST)
-    finally:
-        stop_session(spark)
 
 
 def _transformers(place: Path) -> Answer:
@@ -255,7 +164,7 @@ def run(models: Path, dev: Path, count: int, only: list[str]) -> None:
     """Each row in a process of its own; then all that was ever measured of so many questions."""
     results = models / "results.jsonl"
     for row in only or ROWS:
-        command = [sys.executable, __file__, "one", str(models), str(dev), "--only", row]
+        command = [sys.executable, __file__, str(models), str(dev), "--here", "--only", row]
         told = subprocess.run(
             [*command, "--questions", str(count)], stdout=subprocess.PIPE, text=True, check=True
         )
@@ -287,21 +196,17 @@ def run(models: Path, dev: Path, count: int, only: list[str]) -> None:
 
 def main() -> None:
     """See above."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["prepare", "run", "import", "one"])
-    parser.add_argument("paths", type=Path, nargs="+")
-    parser.add_argument("--seen", type=Path)
-    parser.add_argument("--questions", type=int)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", type=Path)
+    parser.add_argument("dev", type=Path)
+    parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--only", nargs="*", default=[], metavar="ROW")
+    parser.add_argument("--here", action="store_true", help="measure one row, in this process")
     given = parser.parse_args()
-    if given.what == "prepare":
-        prepare(*given.paths, given.seen, given.questions or 2000, given.only)
-    elif given.what == "import":
-        import_pipeline(*given.paths)
-    elif given.what == "one":
-        print(json.dumps(measure(given.only[0], *given.paths, given.questions)))
+    if given.here:
+        print(json.dumps(measure(given.only[0], given.models, given.dev, given.questions)))
     else:
-        run(*given.paths, given.questions or 1000, given.only)
+        run(given.models, given.dev, given.questions, given.only)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
 """Ten thousand questions through an engine, with the memory of all its processes as it goes.
 
-    python benchmarks/soak.py MODEL QUESTIONS OUT [--questions 10000] [--renew 20000]
+    python benchmarks/soak.py MODEL QUESTIONS OUT [--questions 10000] [--renew 20000] [--beside OUT]
 
 MODEL is a directory that serves (`<artefact of spark_nlp_model>/model`), QUESTIONS a SQuAD file.
 The process that answers is renewed after `--renew` questions; it writes each part of 500 answers as
 a file that appears whole, and one that is started again goes on behind the last. So can this: what
 is in OUT is not asked again. At the end each question must have been answered once; the last lines
-are the peak and the growth over the last half. OUT gets memory.csv and memory.png.
+are the peak and the growth over the last half. OUT gets memory.csv and memory.png. With `--beside`,
+the OUT of another model, comes the loss in F1 against its answers, with the paired 95 % interval.
 """
 
 import argparse
 import csv
 import json
-import random
 import subprocess
 import sys
 import time
@@ -21,26 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from models import read
 
 PART = 500
 MEGABYTE = 2**20
-
-
-def questions(path: Path, count: int) -> list[dict[str, Any]]:
-    """A sample of the questions of a SQuAD file, always the same."""
-    rows = [
-        {
-            "id": one["id"],
-            "question": one["question"],
-            "context": paragraph["context"],
-            "references": [answer["text"] for answer in one["answers"]],
-        }
-        for article in json.loads(path.read_bytes())["data"]
-        for paragraph in article["paragraphs"]
-        for one in paragraph["qas"]
-    ]
-    random.Random(7).shuffle(rows)
-    return rows[:count]
 
 
 def answer_parts(model: Path, asked: list[dict[str, Any]], out: Path, most: int) -> None:
@@ -133,6 +117,27 @@ def report(asked: list[dict[str, Any]], out: Path) -> None:
     figure.savefig(out / "memory.png", dpi=110)
 
 
+def compare(asked: list[dict[str, Any]], out: Path, other: Path) -> None:
+    """Print what the answers in `out` lose against those in `other`."""
+    from qa_assets.deployment.parity import paired_loss
+    from qa_assets.squad import metric
+
+    def answers(place: Path) -> dict[str, str]:
+        lines = (line for file in place.glob("*.jsonl") for line in file.read_text().splitlines())
+        return {row["id"]: row["answer"] or "" for row in map(json.loads, lines)}
+
+    here, there = answers(out), answers(other)
+    scores = [
+        [metric.f1_each(said[row["id"]], row["references"]) for row in asked]
+        for said in (there, here)
+    ]
+    loss, (low, high) = paired_loss([row["title"] for row in asked], *scores)
+    differing = sum(here[row["id"]] != there[row["id"]] for row in asked)
+    there_f1, here_f1 = (100 * sum(one) / len(one) for one in scores)
+    print(f"F1 {here_f1:.2f}, beside {there_f1:.2f}: loses {loss:.2f} ({low:.2f} to {high:.2f}), "
+          f"{differing} answers differ")  # fmt: skip
+
+
 def main() -> None:
     """Renew the process that answers until nothing is left to answer."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -141,9 +146,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--questions", type=int, default=10_000)
     parser.add_argument("--renew", type=int, default=20_000)
+    parser.add_argument("--beside", type=Path, metavar="OUT")
     parser.add_argument("--answer", action="store_true", help="as the process that answers")
     given = parser.parse_args()
-    asked = questions(given.file, given.questions)
+    asked = read(given.file)[: given.questions]
     if given.answer:
         answer_parts(given.model, asked, given.out, given.renew)
         return
@@ -158,6 +164,8 @@ def main() -> None:
             if process.returncode:
                 raise SystemExit(f"the process that answers failed: {process.returncode}")
     report(asked, given.out)
+    if given.beside:
+        compare(asked, given.out, given.beside)
 
 
 if __name__ == "__main__":
