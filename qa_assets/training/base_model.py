@@ -16,6 +16,7 @@ from qa_assets import files
 from qa_assets.squad.windows import PieceCounter
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _log = logging.getLogger(__name__)
@@ -215,8 +216,8 @@ def _sentencepiece(texts: list[str], null_text: str) -> bytes:
     return buffer.getvalue()
 
 
-def autocast(model: "PreTrainedModel", precision: str) -> "AbstractContextManager[Any]":
-    """The context to compute in: bf16 autocast, or nothing.
+def dtype(model: "PreTrainedModel", precision: str) -> "torch.dtype":
+    """What to compute in: bf16 or fp32.
 
     Args:
         model: its device and size decide under `auto`.
@@ -225,16 +226,23 @@ def autocast(model: "PreTrainedModel", precision: str) -> "AbstractContextManage
     """
     import torch
 
-    device = model.device.type
     if precision == "auto":
-        if device == "cuda":
+        if model.device.type == "cuda":
             native = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
             native = model.num_parameters() >= _REAL_SIZE and _cpu_has_bf16()
         precision = "bf16" if native else "fp32"
-    if precision == "fp32":
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def autocast(model: "PreTrainedModel", precision: str) -> "AbstractContextManager[Any]":
+    """The context to train in: autocast to `dtype`, or nothing where that is fp32."""
+    import torch
+
+    to = dtype(model, precision)
+    if to == torch.float32:
         return nullcontext()
-    context: AbstractContextManager[Any] = torch.autocast(device, dtype=torch.bfloat16)
+    context: AbstractContextManager[Any] = torch.autocast(model.device.type, dtype=to)
     return context
 
 

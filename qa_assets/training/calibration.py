@@ -154,19 +154,18 @@ def decode_apart(
     of = [number for number, one in enumerate(windows) for _ in one]
     margins = [math.inf] * len(sources)
     answers = [""] * len(sources)
-    for numbers, output in generation.decode(
+    for numbers, decoded in generation.decode(
         model,
         tokenizer,
         ids,
         **config.decoding,
         suppress_tokens=[token],
-        output_logits=True,
     ):
-        first = output.logits[0].float().clone()  # else of inference mode
+        first = decoded.first_logits.clone()  # else of inference mode
         null = first[:, token].clone()
         first[:, token] = float("-inf")
         batch_margins = (null - first.max(dim=-1).values).tolist()
-        texts = generation.texts_of(tokenizer, output)
+        texts = generation.texts_of(tokenizer, decoded.sequences)
         for number, margin, text in zip(numbers, batch_margins, texts, strict=True):
             # a question is abstained on where all of its windows are
             if margin < margins[of[number]]:

@@ -19,16 +19,37 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-_CACHED_TOKENS = 1024
-"""Of rows that are encoded together: what is computed of them stays near the cores."""
-
-
 class UnknownModelError(TypeError):
     """A model that is no T5."""
 
 
+def require_t5(model: "PreTrainedModel") -> None:
+    """Raise `UnknownModelError` unless a model is a T5."""
+    if model.config.model_type != "t5":
+        raise UnknownModelError(
+            f"{model.name_or_path or 'this model'} is a {model.config.model_type}: fine-tuning "
+            "knows T5 models, Flan-T5 and T5 v1.1 among them"
+        )
+
+
+def is_gelu(config: Any) -> bool:
+    """Whether a T5's feed-forward layers have GELU by tanh (transformers' gelu_new), else ReLU."""
+    return "gelu" in config.dense_act_fn
+
+
+def absent_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What to add to attention's scores: the least number at padding; [rows, 1, 1, tokens].
+
+    Args:
+        mask: of shape [rows, tokens], 0 where there is padding.
+        dtype: of the scores.
+    """
+    least = torch.finfo(dtype).min
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask == 0, least)[:, None, None]
+
+
 class FastT5(nn.Module):  # type: ignore[misc]
-    """The loss of a T5's targets, and what its encoder makes of sources."""
+    """The loss of a T5's targets."""
 
     def __init__(self, model: "PreTrainedModel", label_smoothing: float = 0.0) -> None:
         """Compute with a model's own submodules.
@@ -41,14 +62,10 @@ class FastT5(nn.Module):  # type: ignore[misc]
             UnknownModelError: it is no T5.
         """
         super().__init__()
-        if model.config.model_type != "t5":
-            raise UnknownModelError(
-                f"{model.name_or_path or 'this model'} is a {model.config.model_type}: fine-tuning "
-                "knows T5 models, Flan-T5 and T5 v1.1 among them"
-            )
+        require_t5(model)
         self.model, self.label_smoothing = model, label_smoothing
         self.config = model.config
-        self.gelu = "gelu" in model.config.dense_act_fn
+        self.gelu = is_gelu(model.config)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy in fp32, added up over the tokens of the targets: a scalar.
@@ -65,7 +82,7 @@ class FastT5(nn.Module):  # type: ignore[misc]
             torch.cat([input_ids.flatten(), decoder_ids.flatten()]), model.shared.weight
         )
         source, target = embedded.split([input_ids.numel(), decoder_ids.numel()])
-        absent = _mask_bias(attention_mask, dtype)
+        absent = absent_bias(attention_mask, dtype)
         encoded = self._stack(model.encoder, source.view(*input_ids.shape, -1), absent, None, None)
         length = labels.shape[1]
         future = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype).triu(1)
@@ -80,28 +97,6 @@ class FastT5(nn.Module):  # type: ignore[misc]
         return functional.cross_entropy(
             logits, labels[real], label_smoothing=self.label_smoothing, reduction="sum"
         )
-
-    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The last hidden states of the encoder, of shape [rows, tokens, d_model]; as `forward`.
-
-        Without gradients, of which there are none to add up, a CPU is faster by rows that fit its
-        caches.
-        """
-        weight = self.model.shared.weight
-        rows = len(input_ids)
-        if weight.device.type == "cpu":
-            rows = max(1, _CACHED_TOKENS // input_ids.shape[1])
-        parts = zip(input_ids.split(rows), attention_mask.split(rows), strict=True)
-        return torch.cat([
-            self._stack(
-                self.model.encoder,
-                functional.embedding(ids, weight),
-                _mask_bias(mask, _compute_dtype(weight)),
-                None,
-                None,
-            )
-            for ids, mask in parts
-        ])  # fmt: skip
 
     def _stack(
         self,
@@ -138,7 +133,6 @@ class FastT5(nn.Module):  # type: ignore[misc]
         return module.wo(self._drop(inner))
 
     def _activated(self, values: Tensor) -> Tensor:
-        # what transformers calls gelu_new
         return functional.gelu(values, approximate="tanh") if self.gelu else functional.relu(values)
 
     def _attend(
@@ -185,12 +179,6 @@ def _compute_dtype(weight: Tensor) -> torch.dtype:
     autocast = torch.is_autocast_enabled(device)
     dtype: torch.dtype = torch.get_autocast_dtype(device) if autocast else weight.dtype
     return dtype
-
-
-def _mask_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What to add to attention's scores: the least number at padding; [rows, 1, 1, tokens]."""
-    least = torch.finfo(dtype).min
-    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask == 0, least)[:, None, None]
 
 
 def _norm(module: Any, hidden: Tensor, dtype: torch.dtype) -> Tensor:

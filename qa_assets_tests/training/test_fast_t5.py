@@ -1,4 +1,4 @@
-"""The fast loss and encoder against transformers' own, and against plain dropout."""
+"""The fast loss against transformers' own, and against plain dropout."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -61,22 +61,6 @@ def test_loss_and_gradients_are_those_of_transformers(base: Path, batch: dict[st
     fast, found = gradients(model, lambda: ours(model, batch, "fp32"))
     assert fast == pytest.approx(loss, rel=1e-5)
     assert off(found, expected) < 1e-4
-
-
-def test_encoder_is_that_of_transformers(base: Path, batch: dict[str, Any]) -> None:
-    """Of so many rows that a CPU encodes them in parts, with padding."""
-    import torch
-
-    from qa_assets.training.fast_t5 import FastT5
-
-    model, _ = base_model.load(base)
-    ids, mask = (batch[name].repeat(9, 1) for name in ("input_ids", "attention_mask"))
-    assert ids.numel() > 1024
-    assert not mask.all()
-    with torch.inference_mode():
-        expected = model.encoder(ids, mask).last_hidden_state[mask == 1]
-        found = FastT5(model).eval().encode(ids, mask)[mask == 1]
-    assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
 
 
 def test_bf16_is_no_further_off_than_that_of_transformers(

@@ -106,3 +106,38 @@ def test_the_best_window_answers(babbler: Path, rows: list[Row]) -> None:
 def test_abstentions_become_empty_answers() -> None:
     texts = ["unavailable", " Unavailable ", "an unavailable town", " 1801 "]
     assert generation.to_answers(texts, "unavailable") == ["", "", "an unavailable town", "1801"]
+
+
+def test_what_bf16_leaves_in_doubt_is_said_in_fp32(
+    babbler: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each source once; all that is sure enough is left as bf16 has it."""
+    model, tokenizer = base_model.load(babbler)
+    ids = tokenizer([row["source"] for row in rows[:40]])["input_ids"]
+
+    def decoded(precision: str, doubt: float) -> tuple[dict[int, float], list[int]]:
+        monkeypatch.setattr(generation, "_DOUBT", doubt)
+        said: dict[int, float] = {}
+        order: list[int] = []
+        options: dict[str, Any] = {"batch_size": 7, "max_new_tokens": 6}
+        for numbers, one in generation.decode(
+            model, tokenizer, ids, precision=precision, **options
+        ):
+            said |= dict(zip(numbers, one.log_probabilities.tolist(), strict=True))
+            order += numbers
+        assert sorted(order) == list(range(40))
+        return said, order
+
+    exact, _ = decoded("fp32", 0.1)
+    rounded, order = decoded("bf16", 0.0)
+    assert all(rounded[number] != exact[number] for number in exact)
+    everything, _ = decoded("bf16", float("inf"))
+    assert everything == pytest.approx(exact, rel=1e-4)
+    mixed, late = decoded("bf16", 0.1)
+    again = {number for number in mixed if mixed[number] != rounded[number]}
+    assert 0 < len(again) < 40
+    assert set(late[-len(again) :]) == again
+    assert [number for number in order if number not in again] == late[: -len(again)]
+    assert {number: mixed[number] for number in again} == pytest.approx(
+        {number: exact[number] for number in again}, rel=1e-4
+    )
