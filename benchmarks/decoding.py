@@ -4,8 +4,8 @@
 
 MODEL is a Hugging Face directory, ROWS the Parquet of a test split. transformers decodes as an
 evaluation by run_seq2seq_qa.py does: batches in the order of the file, padded to their longest,
-with a cache. Ours are sorted by length, the encoder is `fast_t5`'s, in fp32 and in bf16. How many
-answers bf16 changes, and what that does to F1, comes with it; the ratios come last.
+with a cache. Ours are sorted by length and computed by `inference_t5`, in fp32 and in bf16. How
+many answers bf16 changes, and what that does to F1, comes with it; the ratios come last.
 """
 
 import argparse

@@ -19,8 +19,7 @@ from qa_assets.training.fast_t5 import absent_bias, is_gelu, require_t5
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_CACHED_TOKENS = 1024
-"""Of rows that are encoded together on a CPU: what is computed of them stays near the cores."""
+_CACHED_TOKENS = 2048  # encoded together on a CPU: what is computed of them stays near the cores
 
 
 @dataclass
@@ -47,7 +46,7 @@ class Decoding:
 
 
 class InferenceT5:
-    """What a T5's encoder makes of sources, and its decoder of the tokens so far."""
+    """A T5 to answer with."""
 
     def __init__(self, model: "PreTrainedModel", dtype: torch.dtype) -> None:
         """Copy a model's weights.
@@ -224,9 +223,11 @@ def weight_of(module: Any) -> Tensor:
     """The matrix that a layer without bias multiplies by, adapters and quantisation included."""
     if type(module) is nn.Linear:
         return module.weight.detach()
-    weight = module.weight
-    eye = torch.eye(module.in_features, device=weight.device)
+    eye = torch.eye(module.in_features, device=module.weight.device)
     return module(eye).detach().float().T.contiguous()
+
+
+_ONE_DNN = torch.ops.mkldnn
 
 
 class _Product:
@@ -248,8 +249,5 @@ class _Product:
             )
         product = functional.linear(values, self.weight)
         if activation == "gelu":
-            return functional.gelu(product, approximate="tanh")
-        return functional.relu(product) if activation == "relu" else product
-
-
-_ONE_DNN = torch.ops.mkldnn
+            product = functional.gelu(product, approximate="tanh")
+        return product.relu() if activation == "relu" else product

@@ -14,9 +14,9 @@ from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
 def batch(base: Path, rows: list[Row]) -> dict[str, Any]:
     """Questions of different length: of so many tokens that a CPU encodes them in parts."""
     _, tokenizer = base_model.load(base)
-    encoded = features.encode(rows[:40], tokenizer, CONFIG, NULL_TEXT)
+    encoded = features.encode(rows[:80], tokenizer, CONFIG, NULL_TEXT)
     ids = features.pad(encoded.sources, 0)
-    assert ids.numel() > 1024
+    assert ids.numel() > 2048
     assert not (ids != 0).all()
     return {"input_ids": ids, "attention_mask": (ids != 0).long()}
 
@@ -40,7 +40,7 @@ def adapted(base: Path) -> Any:
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
         if "lora" in name:
-            torch.nn.init.normal_(parameter.data, std=0.3)
+            torch.nn.init.normal_(parameter.data, std=0.1)
     return model.train()  # as in the middle of a training, with dropout on
 
 
