@@ -6,14 +6,14 @@ are held once, joined and in the dtype to compute in.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # only what answers imports this module
 import torch  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
+from torch import Tensor  # noqa: TID253
 from torch.nn import functional  # noqa: TID253
 
-from qa_assets.training import fast_ops
+from qa_assets.training import fast_ops, packed
 from qa_assets.training.fast_t5 import absent_bias, is_gelu, require_t5
 
 if TYPE_CHECKING:
@@ -64,10 +64,12 @@ class InferenceT5:
         self.dtype, self.heads, self.size = dtype, config.num_heads, config.d_kv
         self.activation = "gelu" if is_gelu(config) else "relu"
         self.embedding = model.shared.weight.detach()
-        head = weight_of(model.lm_head)
-        self.head = _Product(head * config.d_model**-0.5 if config.tie_word_embeddings else head)
-        self.encoder = _Stack(model.encoder, dtype)
-        self.decoder = _Stack(model.decoder, torch.float32)
+        head = packed.weight_of(model.lm_head)
+        self.head = packed.Product(
+            head * config.d_model**-0.5 if config.tie_word_embeddings else head
+        )
+        self.encoder = packed.Stack(model.encoder, dtype)
+        self.decoder = packed.Stack(model.decoder, torch.float32)
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The last hidden states of the encoder, of shape [rows, tokens, d_model].
@@ -131,7 +133,7 @@ class InferenceT5:
         decoding.length = end
         return self.head(stack.norm(hidden[:, 0]))
 
-    def _read(self, block: "_Block", hidden: Tensor, decoding: Decoding) -> Tensor:
+    def _read(self, block: packed.Block, hidden: Tensor, decoding: Decoding) -> Tensor:
         """Attention to the source, without its keys and values.
 
         Those of hundreds of tokens would cost more than all that an answer of a few asks of them:
@@ -146,7 +148,7 @@ class InferenceT5:
         values = torch.bmm(found.transpose(0, 1), block.read_values).transpose(0, 1)
         return block.read_out(values.reshape(rows, 1, -1))
 
-    def _feed_forward(self, block: "_Block", hidden: Tensor) -> Tensor:
+    def _feed_forward(self, block: packed.Block, hidden: Tensor) -> Tensor:
         normed = block.last_norm(hidden)
         inner = block.inner(normed, self.activation)
         return block.last(inner if block.gate is None else inner * block.gate(normed))
@@ -157,97 +159,6 @@ class InferenceT5:
         return values.view(rows, tokens, count, self.heads, self.size).permute(2, 0, 3, 1, 4)
 
 
-class _Norm:
-    """T5's norm, in fp32; the result in the dtype to compute in."""
-
-    def __init__(self, module: Any, dtype: torch.dtype) -> None:
-        self.weight, self.epsilon = module.weight.detach(), module.variance_epsilon
-        self.dtype = dtype
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        normed = functional.rms_norm(hidden, self.weight.shape, self.weight, self.epsilon)
-        return normed.to(self.dtype)
-
-
-class _Block:
-    """The weights of a block; those that multiply the same are joined."""
-
-    def __init__(self, block: Any, dtype: torch.dtype) -> None:
-        def held(module: Any, *names: str) -> _Product:
-            return _Product(
-                torch.cat([weight_of(getattr(module, name)) for name in names]).to(dtype)
-            )
-
-        own, *read, last = block.layer
-        self.norm = _Norm(own.layer_norm, dtype)
-        self.own_in = held(own.SelfAttention, "q", "k", "v")
-        self.own_out = held(own.SelfAttention, "o")
-        for layer in read:
-            self.read_norm = _Norm(layer.layer_norm, dtype)
-            self.read_query = held(layer.EncDecAttention, "q")
-            keys, values = layer.EncDecAttention.k, layer.EncDecAttention.v
-            heads = (layer.EncDecAttention.n_heads, -1)
-            self.read_keys = weight_of(keys).unflatten(0, heads)
-            self.read_values = weight_of(values).unflatten(0, heads).transpose(1, 2).contiguous()
-            self.read_out = held(layer.EncDecAttention, "o")
-        dense = last.DenseReluDense
-        self.last_norm = _Norm(last.layer_norm, dtype)
-        gated = hasattr(dense, "wi_0")
-        self.inner = held(dense, "wi_0" if gated else "wi")
-        self.gate = held(dense, "wi_1") if gated else None
-        self.last = held(dense, "wo")
-
-
-class _Stack:
-    """An encoder or a decoder; its result is in fp32."""
-
-    def __init__(self, stack: Any, dtype: torch.dtype) -> None:
-        self.blocks = [_Block(block, dtype) for block in stack.block]
-        self.norm = _Norm(stack.final_layer_norm, torch.float32)
-        self._bias = stack.block[0].layer[0].SelfAttention.compute_bias
-        self._relative = torch.empty(0)
-
-    def relative(self, length: int) -> Tensor:
-        """What positions add to scores, of shape [1, heads, length, length], in fp32."""
-        if self._relative.shape[-1] != length:
-            self._relative = self._bias(length, length)
-        return self._relative
-
-
 def _side_by_side(attended: Tensor) -> Tensor:
     """From [rows, heads, tokens, d_kv] to [rows, tokens, heads x d_kv]."""
     return attended.transpose(1, 2).flatten(2)
-
-
-def weight_of(module: Any) -> Tensor:
-    """The matrix that a layer without bias multiplies by, adapters and quantisation included."""
-    if type(module) is nn.Linear:
-        return module.weight.detach()
-    eye = torch.eye(module.in_features, device=module.weight.device)
-    return module(eye).detach().float().T.contiguous()
-
-
-_ONE_DNN = torch.ops.mkldnn
-
-
-class _Product:
-    """A linear layer without bias.
-
-    On a CPU oneDNN's, with weights in the order that it likes best. torch would take it for bf16
-    only, put them in order for each product anew, and go over the result again to activate it.
-    """
-
-    def __init__(self, weight: Tensor) -> None:
-        self.packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
-        self.weight = _ONE_DNN._reorder_linear_weight(weight) if self.packed else weight  # noqa: SLF001
-
-    def __call__(self, values: Tensor, activation: str = "none") -> Tensor:
-        if self.packed:
-            approximation = "tanh" if activation == "gelu" else ""
-            return _ONE_DNN._linear_pointwise(  # noqa: SLF001
-                values, self.weight, None, activation, [], approximation
-            )
-        product = functional.linear(values, self.weight)
-        if activation == "gelu":
-            product = functional.gelu(product, approximate="tanh")
-        return product.relu() if activation == "relu" else product

@@ -107,7 +107,7 @@ def test_weights_are_found_by_what_a_layer_does() -> None:
     """A layer of another class, as quantised ones are."""
     import torch
 
-    from qa_assets.training.inference_t5 import weight_of
+    from qa_assets.training.packed import weight_of
 
     class Doubled(torch.nn.Linear):  # type: ignore[misc]
         def forward(self, values: torch.Tensor) -> torch.Tensor:
