@@ -172,7 +172,7 @@ def decode(
         doubtful: list[int] = []
         for batch in features.batches_by_length([len(ids[number]) for number in left], batch_size):
             numbers = [left[place] for place in batch]
-            decoded = _decode(model, fast, [ids[number] for number in numbers], options)
+            decoded = decode_batch(model, fast, [ids[number] for number in numbers], **options)
             if dtype != torch.float32:
                 doubt = decoded.lead < _DOUBT
                 doubtful += compress(numbers, doubt.tolist())
@@ -191,10 +191,17 @@ def decode(
         left = doubtful
 
 
-def _decode(
-    model: "PreTrainedModel", fast: "InferenceT5", ids: Sequence[list[int]], options: dict[str, Any]
+def decode_batch(
+    model: "PreTrainedModel", fast: "InferenceT5", ids: Sequence[list[int]], **options: Any
 ) -> "Decoded":
-    """Decode a batch."""
+    """Decode sources together.
+
+    Args:
+        model: its generation config counts.
+        fast: made of it.
+        ids: token ids of each source.
+        options: of `model.generate`.
+    """
     import torch
     from transformers.modeling_outputs import BaseModelOutput
 

@@ -1,8 +1,7 @@
 """A T5 for answering only: its encoder, and its decoder a token at a time, without gradients.
 
-Same weights and mathematics as transformers' own. That casts weights anew for each product, and on
-a CPU it multiplies in fp32 by a library that is half as fast as it could be on AMD's; here weights
-are held once, joined and in the dtype to compute in.
+Same weights and mathematics as transformers' own, which under autocast casts weights anew for each
+product; here they are held once, joined and in the dtype to compute in.
 """
 
 from dataclasses import dataclass

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,15 @@ def make_rows(path: Path) -> list[Row]:
         for paragraph in article["paragraphs"]
         for question in paragraph["qas"]
     ]
+
+
+def first_t5(base: Path) -> Any:
+    """ReLU without a gate, and a head that is the embedding."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    shape = base_model.load(base)[0].config.to_dict()
+    changed = {"feed_forward_proj": "relu", "tie_word_embeddings": True}
+    return T5ForConditionalGeneration(T5Config(**shape | changed)).eval()
 
 
 def write_rows(rows: list[Row], path: Path) -> Path:

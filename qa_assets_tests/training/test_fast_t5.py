@@ -8,7 +8,7 @@ import pytest
 
 from qa_assets.training import adapters, base_model, features
 from qa_assets.training.features import Row
-from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
+from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT, first_t5
 
 Gradients = dict[str, Any]
 
@@ -75,11 +75,7 @@ def test_bf16_is_no_further_off_than_that_of_transformers(
 
 def test_first_t5_too(base: Path, batch: dict[str, Any]) -> None:
     """ReLU without a gate, and a head that is the embedding."""
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    shape = base_model.load(base)[0].config.to_dict()
-    changed = {"feed_forward_proj": "relu", "tie_word_embeddings": True}
-    model = T5ForConditionalGeneration(T5Config(**shape | changed)).eval()
+    model = first_t5(base)
     loss, expected = gradients(model, lambda: theirs(model, batch, "fp32"))
     fast, found = gradients(model, lambda: ours(model, batch, "fp32"))
     assert fast == pytest.approx(loss, rel=1e-5)

@@ -1,12 +1,11 @@
 """The decoding loop against transformers' own, under the same generation config."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qa_assets.training import base_model, features
+from qa_assets.training import base_model, features, generation
 from qa_assets.training.features import Row
 
 _TO_THE_END = 6.0  # for answers of one token to more than twelve
@@ -16,15 +15,16 @@ _TO_THE_END = 6.0  # for answers of one token to more than twelve
 def asked(babbler: Path, rows: list[Row]) -> dict[str, Any]:
     """A model that says answers of different length, and what it is asked."""
     model, tokenizer = base_model.load(babbler)
-    ids = features.pad(tokenizer([row["source"] for row in rows[:40]])["input_ids"], 0)
+    ids = tokenizer([row["source"] for row in rows[:40]])["input_ids"]
     model.generation_config.sequence_bias = [[[model.config.eos_token_id], _TO_THE_END]]
-    return {"model": model, "input_ids": ids, "attention_mask": (ids != 0).long()}
+    return {"model": model, "ids": ids}
 
 
 def theirs(asked: dict[str, Any], **options: Any) -> Any:
+    ids = features.pad(asked["ids"], 0)
     return asked["model"].generate(
-        input_ids=asked["input_ids"],
-        attention_mask=asked["attention_mask"],
+        input_ids=ids,
+        attention_mask=(ids != 0).long(),
         return_dict_in_generate=True,
         output_scores=True,
         output_logits=True,
@@ -34,20 +34,11 @@ def theirs(asked: dict[str, Any], **options: Any) -> Any:
 
 def ours(asked: dict[str, Any], **options: Any) -> Any:
     import torch
-    from transformers.modeling_outputs import BaseModelOutput
 
-    from qa_assets.training import greedy
     from qa_assets.training.inference_t5 import InferenceT5
 
-    with torch.inference_mode():
-        fast = InferenceT5(asked["model"], torch.float32)
-        encoded = fast.encode(asked["input_ids"], asked["attention_mask"])
-        return asked["model"].generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
-            attention_mask=asked["attention_mask"],
-            custom_generate=partial(greedy.search, fast=fast),
-            **options,
-        )
+    fast = InferenceT5(asked["model"], torch.float32)
+    return generation.decode_batch(asked["model"], fast, asked["ids"], **options)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from qa_assets.training import adapters, base_model, features
 from qa_assets.training.features import Row
-from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
+from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT, first_t5
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +19,6 @@ def batch(base: Path, rows: list[Row]) -> dict[str, Any]:
     assert ids.numel() > 2048
     assert not (ids != 0).all()
     return {"input_ids": ids, "attention_mask": (ids != 0).long()}
-
-
-def first_t5(base: Path) -> Any:
-    """ReLU without a gate, and a head that is the embedding."""
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    shape = base_model.load(base)[0].config.to_dict()
-    changed = {"feed_forward_proj": "relu", "tie_word_embeddings": True}
-    return T5ForConditionalGeneration(T5Config(**shape | changed)).eval()
 
 
 def adapted(base: Path) -> Any:
