@@ -84,7 +84,7 @@ class TrainingConfig(BaseModel):
         ge=1,
         description="Valid questions decoded at each evaluation during training.",
     )
-    eval_batch_size: int = Field(32, ge=1, description="Questions decoded together.")
+    eval_batch_size: int = Field(64, ge=1, description="Questions decoded together.")
     evaluations: int = Field(2, ge=1, description="Evaluations over a training.")
     checkpoint_minutes: float = Field(
         5, ge=0, description="Time between checkpoints: what a kill loses at most."

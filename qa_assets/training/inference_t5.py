@@ -95,8 +95,8 @@ class InferenceT5:
         for block in stack.blocks:
             q, k, v = self._by_head(block.own_in(block.norm(hidden)), 3)
             attended = fast_ops.Attention.apply(q, k, v, added, None, 0.0)
-            hidden = hidden + block.own_out(_side_by_side(attended))
-            hidden = hidden + self._feed_forward(block, hidden)
+            hidden += block.own_out(_side_by_side(attended))
+            hidden += self._feed_forward(block, hidden)
         return stack.norm(hidden)
 
     def start(self, encoded: Tensor, attention_mask: Tensor, most_tokens: int) -> Decoding:
@@ -126,9 +126,9 @@ class InferenceT5:
             q, k, v = self._by_head(block.own_in(block.norm(hidden)), 3)
             own[:, :, :, start:end] = torch.stack([k, v])
             attended = fast_ops.Attention.apply(q, *own[:, :, :, :end], relative, None, 0.0)
-            hidden = hidden + block.own_out(_side_by_side(attended))
-            hidden = hidden + self._read(block, hidden, decoding)
-            hidden = hidden + self._feed_forward(block, hidden)
+            hidden += block.own_out(_side_by_side(attended))
+            hidden += self._read(block, hidden, decoding)
+            hidden += self._feed_forward(block, hidden)
         decoding.length = end
         return self.head(stack.norm(hidden[:, 0]))
 
