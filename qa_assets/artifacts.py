@@ -174,7 +174,8 @@ class ArtifactStore:
             reasons = self._kept(keep)  # what is removed names nothing any more
         long_ago = time.time() - _ABANDONED_S
         for draft in self.root.glob("*/.draft-*"):
-            if draft.lstat().st_mtime < long_ago:
+            # a training writes below its own, which does not touch it
+            if all(item.lstat().st_mtime < long_ago for item in [draft, *draft.rglob("*")]):
                 _remove(draft)
         return Pruned(removed, {path: why for path, why in reasons.items() if why is not None})
 

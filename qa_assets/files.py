@@ -1,5 +1,6 @@
 """Files that are written beside and renamed: whole or not there."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -30,6 +31,30 @@ def replacing(path: Path) -> Iterator[Path]:
             unfinished.replace(path)
     finally:
         _remove(unfinished)
+
+
+def recover(directory: Path) -> None:
+    """Clear up after a process that was killed while `replacing` something in a directory.
+
+    What was there before gets its name back, if the new one did not get it.
+    """
+    for old in directory.glob(".*.old"):
+        path = directory / old.name[1 : -len(".old")]
+        if path.exists():
+            _remove(old)
+        else:
+            old.rename(path)
+    for unfinished in directory.glob(".*.unfinished"):
+        _remove(unfinished)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process holds a file, which is made if need be, and hold it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -15,8 +15,7 @@ from qa_assets.spark import create_session, stop_session
 from qa_assets.squad import metric
 from qa_assets.squad.prompts import source_text
 from qa_assets.streaming.config import KafkaSettings
-from qa_assets.training import selection
-from qa_assets.training.base_model import create_tiny_t5
+from qa_assets.training import selection, tiny_t5
 from qa_assets.training.config import TrainingConfig
 from qa_assets_tests.fake_hub import FakeHub
 from qa_assets_tests.promotion_bench import Bench
@@ -90,7 +89,7 @@ def make_candidate(home: Path, seed: int) -> Path:
         for question in (f"Who {done}?", f"Where is {who}?")
     ]
     texts = [text for row in rows for text in (row["source"], *row["references"])] * 3
-    base = create_tiny_t5(texts, home / "base", "unavailable", seed)
+    base = tiny_t5.create(texts, home / "base", "unavailable", seed)
     out = home / "model"
     out.mkdir()
     selection.select(

@@ -4,7 +4,6 @@ The Ivy inside PySpark does it, with a cache of our own: a shared Maven cache th
 without its .jar makes Ivy fail.
 """
 
-import fcntl
 import json
 import logging
 import re
@@ -12,9 +11,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.sax.saxutils import quoteattr
 
+from qa_assets import files
 from qa_assets.embedded import process
 from qa_assets.embedded.java import java_executable, system_java
 
@@ -87,7 +87,7 @@ def ensure_jars(jars_dir: Path, sets: Sequence[JarSet] = ("spark", "kafka")) -> 
     """
     if not jars_present(jars_dir, sets):
         jars_dir.mkdir(parents=True, exist_ok=True)
-        with _lock(jars_dir / ".lock"):
+        with files.locked(jars_dir / ".lock"):
             missing = [name for name in sets if not jars_present(jars_dir, (name,))]
             with ThreadPoolExecutor(max_workers=len(sets)) as pool:  # all of it is waiting
                 for _ in pool.map(lambda name: _resolve(jars_dir, name), missing):
@@ -233,11 +233,3 @@ def _size(directory: Path) -> int:
         except FileNotFoundError:  # renamed since
             continue
     return sizes
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold a lock between processes; the kernel frees it where one dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

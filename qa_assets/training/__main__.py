@@ -36,7 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     logging.getLogger("qa_assets").setLevel(logging.INFO)
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.test and given.max_seconds and given.max_seconds <= given.evaluation_seconds:
+        parser.error(
+            f"--max-seconds {given.max_seconds:g} leaves no time for the evaluation on --test, for "
+            f"which --evaluation-seconds ({given.evaluation_seconds:g}) are set aside"
+        )
     started = time.monotonic()
     try:
         config = _config(given)

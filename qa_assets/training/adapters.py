@@ -41,7 +41,31 @@ class Trainee:
         """The model as transformers loads it: adapters are merged into the weights of a copy."""
         if self.adapted is None:
             return self.model
+        if getattr(self.model, "is_quantized", False):
+            return self._dequantized()
         return copy.deepcopy(self.adapted).merge_and_unload()
+
+    def _dequantized(self) -> "PreTrainedModel":
+        """The weights that quantised layers and adapters compute with, in fp32, on the CPU.
+
+        peft would round what it merges to 4 bits again.
+        """
+        from torch.nn import Linear
+
+        from qa_assets.training.packed import weight_of
+
+        config = copy.deepcopy(self.model.config)
+        del config.quantization_config
+        plain = type(self.model)(config)
+        plain.generation_config = copy.deepcopy(self.model.generation_config)
+        kept = self.model.state_dict()
+        weights = {
+            f"{name}.weight": weight_of(self.model.get_submodule(name)).cpu()
+            for name, module in plain.named_modules()
+            if isinstance(module, Linear)
+        }
+        plain.load_state_dict({name: kept.get(name) for name in plain.state_dict()} | weights)
+        return plain.eval()
 
 
 def quantization() -> Any:

@@ -12,6 +12,9 @@ Optimizer = Literal["adamw", "adafactor"]
 Schedule = Literal["linear", "cosine", "constant"]
 
 
+_HOW = {"max_batch_tokens", "eval_batch_size", "checkpoint_minutes"}
+
+
 class TrainingConfig(BaseModel):
     """Hyperparameters of one trial.
 
@@ -106,9 +109,13 @@ class TrainingConfig(BaseModel):
 
     @property
     def shape(self) -> dict[str, Any]:
-        """What a training depends on: all but what says how fast and how safely it runs."""
-        how = {"max_batch_tokens", "eval_batch_size", "checkpoint_minutes"}
-        return self.model_dump(mode="json", exclude=how)
+        """What a training depends on: all but `how`."""
+        return self.model_dump(mode="json", exclude=_HOW)
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """How fast and how safely it runs: may change where a broken training goes on."""
+        return self.model_dump(include=_HOW)
 
     @property
     def decoding(self) -> dict[str, Any]:

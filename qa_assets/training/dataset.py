@@ -111,17 +111,30 @@ def load(
         ),
     }
     key = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
-    kept = cache / f"{key[:32]}.parquet" if cache else None
-    if kept and kept.exists():
-        _log.info("token ids from %s", kept)
-        return _read(kept), key
-    rows = features.read_rows(path, limit, config.seed)
-    encoded = features.encode(rows, tokenizer, config, null_text)
-    counts = {name: value for name, value in asdict(encoded).items() if name in _COUNTS}
-    examples = Examples(_flat(encoded.sources), _flat(encoded.targets), counts)
-    if kept:
+    if cache is None:
+        return _encoded(path, tokenizer, config, null_text, limit), key
+    kept = cache / f"{key[:32]}.parquet"
+    with files.locked(cache / ".lock"):  # one of several workers or trials tokenises for all
+        if kept.exists():
+            _log.info("token ids from %s", kept)
+            return _read(kept), key
+        examples = _encoded(path, tokenizer, config, null_text, limit)
         _write(examples, kept)
     return examples, key
+
+
+def _encoded(
+    path: Path,
+    tokenizer: "PreTrainedTokenizerBase",
+    config: TrainingConfig,
+    null_text: str,
+    limit: int | None,
+) -> Examples:
+    encoded = features.encode(
+        features.read_rows(path, limit, config.seed), tokenizer, config, null_text
+    )
+    counts = {name: value for name, value in asdict(encoded).items() if name in _COUNTS}
+    return Examples(_flat(encoded.sources), _flat(encoded.targets), counts)
 
 
 def _flat(texts: list[list[int]]) -> Sequences:
@@ -139,9 +152,8 @@ def _write(examples: Examples, path: Path) -> None:
         return pa.LargeListArray.from_arrays(one.offsets, one.values)
 
     table = pa.table({"source": column(examples.sources), "target": column(examples.targets)})
-    path.parent.mkdir(parents=True, exist_ok=True)
     for old in sorted(path.parent.glob("*.parquet"), key=lambda one: one.stat().st_mtime)[:-_KEPT]:
-        old.unlink(missing_ok=True)
+        old.unlink()
     with files.replacing(path) as unfinished:
         pq.write_table(
             table.replace_schema_metadata({"counts": json.dumps(examples.counts)}),
@@ -170,7 +182,8 @@ def epoch_steps(
 
     Parts hold examples of like length, and a step parts of all lengths. The few examples with long
     targets have parts of their own, as each would pad all targets beside it, unless a part is all
-    of a step. `max_batch_tokens` splits parts further, which changes nothing of what is learnt.
+    of a step. `max_batch_tokens` splits parts further: the questions of a step stay the same, and
+    but for dropout's random numbers its gradients.
 
     Args:
         sources: tokens of each example's source.

@@ -58,7 +58,9 @@ class Attention(torch.autograd.Function):  # type: ignore[misc]
         shape = (*q.shape[:3], k.shape[2])
         q, k, v = (values.reshape(-1, *values.shape[2:]) for values in (q, k, v))
         added = bias.expand(shape).reshape(-1, *shape[2:])
-        probabilities = torch.softmax(torch.baddbmm(added, q, k.transpose(1, 2)), dim=-1)
+        scores = torch.baddbmm(added, q, k.transpose(1, 2))
+        # named, as CUDA's autocast would make it fp32, which backward cannot multiply with
+        probabilities = torch.softmax(scores, dim=-1, dtype=scores.dtype)
         kept = _kept(probabilities, rate) if rate else None
         ctx.save_for_backward(q, k, v, probabilities, kept)
         ctx.shape, ctx.rate, ctx.relative = shape, rate, relative is not None

@@ -5,10 +5,12 @@ when a training evaluates and stops in `run`, what a broken one goes on from in 
 """
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+from qa_assets import files
 from qa_assets.training import state
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.result import RESULT, TrainingResult
@@ -58,13 +60,17 @@ def train(
         max_seconds: return after so long with a checkpoint, unfinished, to go on at the next call.
 
     Raises:
-        TrainingError: a loss that is not finite, no memory or no disk left, or `out` is of another
-            training. The last checkpoint is kept.
+        DivergedError: a loss or a gradient is not finite. The last checkpoint is kept.
+        TrainingError: no memory or no disk is left, which keeps it too, or `out` is of another
+            training.
         AdapterError: the model's weights cannot be trained as the configuration says.
         BaseModelError: the model cannot be loaded.
         RowsError: the rows cannot be read.
     """
+    started = time.monotonic()
     with state.only_one(out) if rank == 0 else nullcontext():
+        if rank == 0:
+            files.recover(out)
         run = Run(config, base, train_rows, valid_rows, out, score, null_text, report)
         run.prepare(train_limit, cache)
         if (out / RESULT).exists():
@@ -73,4 +79,5 @@ def train(
             _log.info("%s has finished already", out)
             return result
         run.start(stop, rank, world_size)
-        return run.finish(max_seconds)
+        left = max_seconds and max_seconds - (time.monotonic() - started)
+        return run.finish(left)

@@ -30,6 +30,10 @@ class Meter:
         self.tokens += int(batch["attention_mask"].sum() + (batch["labels"] >= 0).sum())
         self.places += batch["attention_mask"].numel() + batch["labels"].numel()
 
+    def pause(self, seconds: float) -> None:
+        """Leave out of the speed what was done between steps."""
+        self.since += seconds
+
     def point(
         self, step: int, total: int, loss: float, rate: float, elapsed: float, progress: float
     ) -> dict[str, float]:

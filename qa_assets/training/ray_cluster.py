@@ -20,7 +20,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # reports home otherwise
     "RAY_worker_niceness": "0",  # of 15: threads that wait for one another hardly move on then
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # of 2 s, which every report and end waits for
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # without use_gpu, workers see no GPU
     "RAY_AIR_NEW_OUTPUT": "0",  # prints tables even if told not to
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard: MLflow has it all

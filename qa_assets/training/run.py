@@ -1,5 +1,6 @@
 """The course of one training: when it evaluates, keeps its best, writes checkpoints and stops."""
 
+import json
 import logging
 import math
 import shutil
@@ -19,6 +20,7 @@ Report = Callable[[dict[str, float], Path | None], None]
 
 _log = logging.getLogger(__name__)
 _POINTS = "points"
+_BEST = "checkpoint"
 
 
 class Run:
@@ -75,6 +77,10 @@ class Run:
         self.stepper.position = state.restore(
             self.out, self.shape, parameters, self.stepper.optimizer
         )
+        best = self.out / _BEST / base_model.RESULTS
+        if self.stepper.position.step and best.exists():
+            # may be of an evaluation after the position was kept, which is to be done again
+            self.stepper.position.metrics = json.loads(best.read_text(encoding="utf-8"))
 
     def finish(self, max_seconds: float | None) -> TrainingResult:
         """Train to the end, or to the end of the time."""
@@ -125,7 +131,7 @@ class Run:
                     state.write_tensors(dict(self.trainee.trainable), path)
         position.evaluations.append(metrics)
         if self.report:
-            self.report(metrics, self.out / "checkpoint" if self.rank == 0 else None)
+            self.report(metrics, self.out / _BEST if self.rank == 0 else None)
         since = metrics["evaluation"] - position.metrics.get("evaluation", 0)
         return bool(self.stepper.agreed(patience is not None and since >= patience))
 
@@ -133,8 +139,10 @@ class Run:
         position = self.stepper.position
         if metrics["f1"] > position.metrics.get("f1", -1):
             position.metrics = metrics
-            with state.room_for(self.out / "checkpoint"):
-                base_model.save(self.trainee.plain(), self.tokenizer, self.out / "checkpoint")
+            with state.room_for(self.out / _BEST):
+                base_model.save(
+                    self.trainee.plain(), self.tokenizer, self.out / _BEST, results=metrics
+                )
 
     def _scores(self) -> dict[str, float]:
         answers, _ = generation.answer(
@@ -182,7 +190,7 @@ class Run:
     def _result(self, finished: bool) -> TrainingResult:
         position = self.stepper.position
         return TrainingResult(
-            self.out / "checkpoint",
+            self.out / _BEST,
             metrics=position.metrics,
             evaluations=position.evaluations,
             history=position.history,

@@ -15,7 +15,7 @@ from qa_assets.training.config import SearchSpace, TrainingConfig
 from qa_assets.training.ray_cluster import cluster, worker_logs
 from qa_assets.training.result import RESULT, TrainingResult
 from qa_assets.training.run import Score
-from qa_assets.training.state import only_one
+from qa_assets.training.state import DivergedError, only_one
 
 if TYPE_CHECKING:
     from qa_assets.settings import RaySettings
@@ -74,7 +74,7 @@ def search(
 
     A single trial trains `config` as it is. Several draw what `space` holds, and those end early
     that ASHA finds to have fallen behind at an evaluation. A search that was broken off goes on
-    when it is called again with the same `out`.
+    when it is called again with the same `out`. Of several, those that diverge are left out.
 
     Args:
         config: the hyperparameters that are not searched.
@@ -92,7 +92,7 @@ def search(
         cache: directory to keep token ids in.
 
     Raises:
-        SearchError: a trial failed.
+        SearchError: a trial failed, or all diverged.
         ClusterError: the cluster is too small for one.
         TrainingError: another process searches in `out`.
     """
@@ -105,6 +105,7 @@ def search(
         job = trial.Job(
             str(base), train_rows, valid_rows, out, score, null_text,
             ray_settings.workers, ray_settings.use_gpu, cpus_per_worker, cache, log,
+            config.how,
         )  # fmt: skip
         names = _tune(job, config, space, trials, concurrent, mlflow_uri, experiment)
     shutil.rmtree(out / ".ray", ignore_errors=True)
@@ -157,12 +158,20 @@ def _tune(
                 name=_NAME, verbose=0, storage_path=str(storage), callbacks=callbacks
             ),
         )
-    names = {}
+    names, diverged = {}, {}
     for result in tuner.fit():
         name = Path(result.path).name
-        if result.error:
-            raise SearchError(f"{name}: {_reason(job.directory(name), result.error)}")
-        names[name] = {key: result.config[key] for key in drawn}
+        if not result.error:
+            names[name] = {key: result.config[key] for key in drawn}
+            continue
+        diverged[name] = f"{name}: {_reason(job.directory(name), result.error)}"
+        if DivergedError.__name__ not in diverged[name]:
+            raise SearchError(diverged[name])
+    if not names:
+        raise SearchError("\n".join(diverged.values()))
+    for name, reason in diverged.items():
+        _log.warning("left out: %s", reason)
+        shutil.rmtree(job.directory(name))
     return names
 
 

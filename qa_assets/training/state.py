@@ -33,6 +33,10 @@ class TrainingError(RuntimeError):
     """A training that cannot go on; the message names the step and the remedy."""
 
 
+class DivergedError(TrainingError):
+    """A loss or a gradient that is not finite: with the same settings it would be so again."""
+
+
 @dataclass
 class Position:
     """How far a training has come.

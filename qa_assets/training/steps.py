@@ -11,7 +11,7 @@ from qa_assets.training.adapters import Trainee
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.meter import Meter
 from qa_assets.training.optimizer import learning_rates, make_optimizer
-from qa_assets.training.state import Position, TrainingError
+from qa_assets.training.state import DivergedError, Position, TrainingError
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,6 @@ class Stepper:
 
         from qa_assets.training.fast_t5 import FastT5
 
-        torch.set_float32_matmul_precision("high")
         self.config, self.examples, self.pad_id = config, examples, pad_id
         self.stop, self.rank, self.world_size = stop, rank, world_size
         self.per_epoch = len(self.epoch(0))
@@ -77,7 +76,8 @@ class Stepper:
         the time before.
 
         Raises:
-            TrainingError: the loss or a gradient is not finite any more, or memory runs out.
+            DivergedError: the loss or a gradient is not finite any more.
+            TrainingError: memory runs out.
         """
         meter = Meter(self.world_size)
         every = max(1, self.total // _POINTS)
@@ -102,7 +102,9 @@ class Stepper:
                 position.history.append(
                     meter.point(position.step, self.total, loss, rate, self.elapsed, progress)
                 )
+            before = time.monotonic()
             yield progress
+            meter.pause(time.monotonic() - before)
             if progress >= 1:
                 return
 
@@ -110,11 +112,11 @@ class Stepper:
         """Have the losses of all steps in the position.
 
         Raises:
-            TrainingError: one is not finite.
+            DivergedError: one is not finite.
         """
         for back, loss in enumerate(reversed(self._losses)):
             if not loss.isfinite():
-                raise TrainingError(
+                raise DivergedError(
                     f"loss or gradient at step {self.position.step - back} is {loss.item()}: lower "
                     "the learning rate, or compute in fp32"
                 )
@@ -212,9 +214,11 @@ class Stepper:
             return error
         return TrainingError(
             f"out of memory at step {self.position.step + 1}: lower max_batch_tokens "
-            f"({self.config.max_batch_tokens}), which does not change what is learnt"
+            f"({self.config.max_batch_tokens}) and run again: it goes on from the last checkpoint, "
+            "and the questions of a step stay the same"
         )
 
 
 def _chained(digest: str, step: dataset.Step) -> str:
-    return hashlib.sha256(f"{digest} {step}".encode()).hexdigest()
+    numbers = [number for part in step for number in part]
+    return hashlib.sha256(f"{digest} {numbers}".encode()).hexdigest()

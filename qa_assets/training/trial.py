@@ -22,7 +22,11 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Job:
-    """What all trials have in common; `out` holds a directory of each below `trials`."""
+    """What all trials have in common.
+
+    `out` holds a directory of each below `trials`; `how` is `TrainingConfig.how` of now, where Tune
+    goes on with the rest of the configuration as the search began with it.
+    """
 
     base: str
     train_rows: Path
@@ -35,6 +39,7 @@ class Job:
     cpus_per_worker: int
     cache: Path | None
     log: Any
+    how: dict[str, Any]
 
     def directory(self, trial: str) -> Path:
         """Where a trial trains."""
@@ -114,7 +119,7 @@ def _worker(arguments: dict[str, Any]) -> None:
 
     try:
         result = loop.train(
-            TrainingConfig(**arguments["config"]),
+            TrainingConfig(**arguments["config"] | job.how),
             job.base,
             job.train_rows,
             job.valid_rows,

@@ -50,10 +50,11 @@ def make_model(home: Path) -> Path:
     from transformers import T5ForConditionalGeneration, T5Tokenizer
 
     from qa_assets.deployment.onnx import export
-    from qa_assets.training.base_model import create_tiny_t5, save
+    from qa_assets.training import tiny_t5
+    from qa_assets.training.base_model import save
 
     texts = [source_text(f"Who {deed}?", f"{name} {deed}.") for name in _NAMES for deed in _DEEDS]
-    base = create_tiny_t5(texts, home / "base", null_text="unavailable", seed=1)
+    base = tiny_t5.create(texts, home / "base", null_text="unavailable", seed=1)
     tokenizer = T5Tokenizer.from_pretrained(base)
     config = T5ForConditionalGeneration.config_class.from_pretrained(base)
     torch.manual_seed(1)

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from qa_assets.cli import app
 from qa_assets.cli.ask import read_context
-from qa_assets.training.base_model import create_tiny_t5
+from qa_assets.training import tiny_t5
 
 _CONTEXT = "The Norse leader was Rollo."
 
@@ -20,7 +20,7 @@ def test_context_is_a_file_or_the_text_itself(tmp_path: Path) -> None:
 
 
 def test_a_model_answers(tmp_path: Path) -> None:
-    model = create_tiny_t5([_CONTEXT] * 20, tmp_path / "model", "unavailable", seed=1)
+    model = tiny_t5.create([_CONTEXT] * 20, tmp_path / "model", "unavailable", seed=1)
     told = CliRunner().invoke(
         app, ["ask", "Who led?", "--context", _CONTEXT, "--model", str(model)]
     )

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from qa_assets.cli import app
 from qa_assets.embedded.generated_squad import generate
 from qa_assets.squad.evaluation_input import read_questions
-from qa_assets.training import base_model
+from qa_assets.training import tiny_t5
 from qa_assets_tests.shared_data import SQUAD_DIR, requires_squad
 
 KEYS = ["exact", "f1", "total", "HasAns_exact", "HasAns_f1", "HasAns_total"]
@@ -68,7 +68,7 @@ def test_old_files_have_no_unanswerable_questions(tmp_path: Path) -> None:
 def test_model(data: Path, tmp_path: Path) -> None:
     rows = read_questions(data)
     texts = [row["source"] for row in rows]
-    model = base_model.create_tiny_t5(texts, tmp_path / "model", "unavailable", seed=1)
+    model = tiny_t5.create(texts, tmp_path / "model", "unavailable", seed=1)
     result = evaluate("--data", data, "--model", model, "--report", tmp_path / "report")
     assert result.exit_code == 0, result.stderr
     assert "all" in result.stdout

@@ -10,7 +10,7 @@ from qa_assets.artifacts import ArtifactStore
 from qa_assets.defs.assets.evaluation import best_model
 from qa_assets.settings import load_settings
 from qa_assets.squad.prompts import source_text
-from qa_assets.training.base_model import create_tiny_t5
+from qa_assets.training import tiny_t5
 from qa_assets.training.config import TrainingConfig
 
 _CONFIG = TrainingConfig(max_target_tokens=8, precision="fp32", eval_batch_size=16)
@@ -41,10 +41,10 @@ def store(tmp_path: Path) -> ArtifactStore:
         valid.info |= {"questions": 12, "answerable": 6}
     texts = [str(row["source"]) for row in rows] * 3
     with made.write("checkpoints", train.done(), valid.done()) as draft:
-        create_tiny_t5(texts, draft.path / "base", "unavailable", seed=0)
+        tiny_t5.create(texts, draft.path / "base", "unavailable", seed=0)
         trials = []
         for number, f1 in enumerate((10.0, 20.0)):
-            create_tiny_t5(texts, draft.path / f"trial_{number}", "unavailable", seed=number)
+            tiny_t5.create(texts, draft.path / f"trial_{number}", "unavailable", seed=number)
             drawn = {"learning_rate": 0.01 * (number + 1)}
             trials.append(
                 {"name": f"trial_{number}", "path": f"trial_{number}", "f1": f1, "config": drawn}

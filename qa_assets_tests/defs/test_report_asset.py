@@ -11,7 +11,7 @@ from qa_assets.defs.assets.evaluation import test_report as report_asset
 from qa_assets.embedded.generated_squad import generate
 from qa_assets.settings import load_settings
 from qa_assets.squad.evaluation_input import read_questions
-from qa_assets.training import base_model
+from qa_assets.training import tiny_t5
 from qa_assets.training.config import TrainingConfig
 
 
@@ -29,7 +29,7 @@ def _model(
     store: ArtifactStore, name: str, texts: list[str], *inputs: Artifact, seed: int, **info: object
 ) -> Artifact:
     with store.write(name, *inputs) as draft:
-        made = base_model.create_tiny_t5(texts, draft.path / "made", "unavailable", seed)
+        made = tiny_t5.create(texts, draft.path / "made", "unavailable", seed)
         for file in made.iterdir():
             file.rename(draft.path / file.name)
         made.rmdir()
@@ -44,7 +44,7 @@ def test_report_compares_candidate_champion_and_untuned(tmp_path: Path) -> None:
     train = _split(store, "train_split", tmp_path / "train-v2.0.json")
     _split(store, "test_split", tmp_path / "dev-v2.0.json")
     texts = [row["source"] for row in read_questions(tmp_path / "train-v2.0.json")]
-    base = base_model.create_tiny_t5(texts, tmp_path / "base", "unavailable", seed=1)
+    base = tiny_t5.create(texts, tmp_path / "base", "unavailable", seed=1)
     champion = _model(store, "champion", texts, seed=2)
     history = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
     with store.write("checkpoints", train) as draft:

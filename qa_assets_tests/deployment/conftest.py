@@ -10,7 +10,8 @@ import pytest
 from qa_assets.deployment.ctranslate2 import convert
 from qa_assets.deployment.onnx import export, token_bias
 from qa_assets.deployment.spark_nlp import import_onnx
-from qa_assets.training.base_model import create_tiny_t5, save
+from qa_assets.training import tiny_t5
+from qa_assets.training.base_model import save
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -66,7 +67,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import T5ForConditionalGeneration, T5Tokenizer
 
-    out = create_tiny_t5(
+    out = tiny_t5.create(
         _KNOWN, tmp_path_factory.mktemp("model") / "tiny", null_text="unavailable", seed=1
     )
     tokenizer = T5Tokenizer.from_pretrained(out)

@@ -6,7 +6,7 @@ import pytest
 
 from qa_assets.squad import any_model
 from qa_assets.squad.prompts import source_text
-from qa_assets.training import base_model
+from qa_assets.training import tiny_t5
 
 CONTEXT = "Rollo led the Norse. Ada lives in Kelmar. The river is the Lorne."
 ROWS = [
@@ -64,7 +64,7 @@ def test_spans_come_from_the_context(extractive: Path) -> None:
 
 def test_text_to_text_models_are_asked_by_prompt(tmp_path: Path) -> None:
     texts = [row["source"] for row in ROWS] * 5
-    model = base_model.create_tiny_t5(texts, tmp_path / "t5", "unavailable", seed=1)
+    model = tiny_t5.create(texts, tmp_path / "t5", "unavailable", seed=1)
     said, confidences = any_model.answers(model, ROWS, "unavailable")
     assert len(said) == len(confidences) == len(ROWS)
 

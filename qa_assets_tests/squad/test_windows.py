@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qa_assets.squad.prompts import head_of, source_text
 from qa_assets.squad.windows import PieceCounter, Windows, best
-from qa_assets.training.base_model import create_tiny_t5
+from qa_assets.training import tiny_t5
 
 QUESTION = "Who saw the town?"
 WORDS = [
@@ -36,7 +36,7 @@ WORDS = [
 def counter(tmp_path_factory: pytest.TempPathFactory) -> PieceCounter:
     """Of a vocabulary that was made of a few words."""
     texts = [" ".join(WORDS), source_text(QUESTION, "Rollo"), "abcdefghijklmnopqrstuvwxyz"] * 20
-    model = create_tiny_t5(texts, tmp_path_factory.mktemp("tiny"), "unavailable", seed=1)
+    model = tiny_t5.create(texts, tmp_path_factory.mktemp("tiny"), "unavailable", seed=1)
     return PieceCounter(model / "spiece.model")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qa_assets.embedded.generated_squad import generate
-from qa_assets.training import base_model
+from qa_assets.training import base_model, tiny_t5
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.features import Row
 
@@ -105,4 +105,4 @@ def babbler(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny T5 that has learnt nothing."""
     texts = [text for row in rows for text in (row["source"], row["target"])]
-    return base_model.create_tiny_t5(texts, tmp_path_factory.mktemp("base"), NULL_TEXT, seed=1)
+    return tiny_t5.create(texts, tmp_path_factory.mktemp("base"), NULL_TEXT, seed=1)

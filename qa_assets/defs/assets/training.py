@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from qa_assets.defs.tables import curves, markdown_table
 from qa_assets.settings import Settings
 from qa_assets.squad import metric
 from qa_assets.squad.report import read_split
-from qa_assets.training import base_model, search
+from qa_assets.training import search, tiny_t5
 from qa_assets.training.config import SearchSpace, TrainingConfig
 
 
@@ -46,6 +48,7 @@ class TrainingOverrides(dg.Config):
     label_smoothing: float | None = None
     epochs: float | None = None
     max_minutes: float | None = None
+    max_batch_tokens: int | None = Field(default=None, description="Bounds the memory.")
     evaluations: int | None = None
     eval_questions: int | None = None
     average_last: int | None = None
@@ -108,9 +111,8 @@ def checkpoints(
             space=space,
             cache=settings.root / "features",
         )
-        for item in work.iterdir():
-            item.rename(draft.path / item.name)
-        work.rmdir()
+        # linked: what is killed before the artefact is whole finds the trials where they were
+        shutil.copytree(work, draft.path, copy_function=os.link, dirs_exist_ok=True)
         draft.info |= {
             "base": base,
             "config": training.model_dump(),
@@ -126,7 +128,13 @@ def checkpoints(
                 for trial in trials
             ],
         }
-    return materialized(draft.done(), mlflow=settings.tracking_uri, **_metadata(trials))
+    shutil.rmtree(work)
+    return materialized(
+        draft.done(),
+        mlflow=settings.tracking_uri,
+        diverged_trials=count - len(trials),
+        **_metadata(trials),
+    )
 
 
 def _work(
@@ -146,6 +154,7 @@ def _work(
     key = hashlib.sha256(json.dumps(values).encode()).hexdigest()
     path = store.root / "checkpoints" / f".draft-{key[:16]}"  # `prune` removes it if abandoned
     path.mkdir(parents=True, exist_ok=True)
+    path.touch()  # not abandoned
     return path
 
 
@@ -158,7 +167,7 @@ def _tiny(train: Artifact, work: Path, settings: Settings, training: TrainingCon
             for row in read_split(train.path / "rows", ["source", "target"])
             for text in (row["source"], row["target"])
         ]
-        base_model.create_tiny_t5(texts, path, settings.data.no_answer, training.seed)
+        tiny_t5.create(texts, path, settings.data.no_answer, training.seed)
     return path
 
 
