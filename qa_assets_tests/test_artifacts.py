@@ -131,8 +131,11 @@ def test_prune_of_equal_versions_keeps_the_newest_of_them(tmp_path: Path) -> Non
 def test_prune_removes_abandoned_drafts_only(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     write(store, "raw", "a")
-    for name in (".draft-old", ".draft-new"):
-        (tmp_path / "raw" / name).mkdir()
-    os.utime(tmp_path / "raw" / ".draft-old", (0, 0))
+    for name in (".draft-old", ".draft-trained", ".draft-new"):
+        (tmp_path / "raw" / name / "trial").mkdir(parents=True)
+    (tmp_path / "raw" / ".draft-trained" / "trial" / "checkpoint").touch()
+    for name in (".draft-old/trial", ".draft-old", ".draft-trained/trial", ".draft-trained"):
+        os.utime(tmp_path / "raw" / name, (0, 0))
     store.prune(2)
-    assert sorted(path.name for path in (tmp_path / "raw").glob(".*")) == [".draft-new"]
+    left = sorted(path.name for path in (tmp_path / "raw").glob(".*"))
+    assert left == [".draft-new", ".draft-trained"]

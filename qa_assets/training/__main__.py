@@ -38,9 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("qa_assets").setLevel(logging.INFO)
     parser = _parser()
     given = parser.parse_args(arguments)
-    if given.test and given.max_seconds and given.max_seconds <= given.evaluation_seconds:
+    limit = given.max_seconds
+    if given.test and limit is not None and limit <= given.evaluation_seconds:
         parser.error(
-            f"--max-seconds {given.max_seconds:g} leaves no time for the evaluation on --test, for "
+            f"--max-seconds {limit:g} leaves no time for the evaluation on --test, for "
             f"which --evaluation-seconds ({given.evaluation_seconds:g}) are set aside"
         )
     started = time.monotonic()

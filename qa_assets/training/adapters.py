@@ -55,7 +55,8 @@ class Trainee:
         from qa_assets.training.packed import weight_of
 
         config = copy.deepcopy(self.model.config)
-        del config.quantization_config
+        for name in ("quantization_config", "_pre_quantization_dtype"):
+            vars(config).pop(name, None)
         plain = type(self.model)(config)
         plain.generation_config = copy.deepcopy(self.model.generation_config)
         kept = self.model.state_dict()

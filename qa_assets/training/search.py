@@ -6,6 +6,7 @@ and workers go paths on a file system that all can see.
 
 import logging
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,11 +159,22 @@ def _tune(
                 name=_NAME, verbose=0, storage_path=str(storage), callbacks=callbacks
             ),
         )
+    return {
+        name: {key: config[key] for key in drawn}
+        for name, config in _finished(tuner.fit(), job).items()
+    }
+
+
+def _finished(results: Iterable[Any], job: trial.Job) -> dict[str, dict[str, Any]]:
+    """The configurations of the trials that trained to their end, by name.
+
+    What diverged would do so again, and its directory is removed; all else can be gone on with.
+    """
     names, diverged = {}, {}
-    for result in tuner.fit():
+    for result in results:
         name = Path(result.path).name
         if not result.error:
-            names[name] = {key: result.config[key] for key in drawn}
+            names[name] = result.config
             continue
         diverged[name] = f"{name}: {_reason(job.directory(name), result.error)}"
         if DivergedError.__name__ not in diverged[name]:

@@ -49,6 +49,27 @@ def test_adapters_are_merged(base: Path, data: Path, tmp_path: Path) -> None:
     assert not changed(result.checkpoint, again.checkpoint)
 
 
+def test_quantised_layers_are_written_as_what_they_compute(base: Path) -> None:
+    """Of layers that are not quantised, which needs no GPU: peft's own merge is the measure."""
+    import torch
+
+    model, _ = base_model.load(base)
+    trainee = adapters.prepare(model, CONFIG.model_copy(update={"lora_rank": 4}))
+    with torch.no_grad():
+        for parameter in trainee.trainable.values():
+            parameter.normal_(std=0.1)
+    merged = trainee.plain().state_dict()
+    trainee.model.is_quantized = True
+    found = trainee.plain().state_dict()
+    assert found.keys() == merged.keys()
+    for name, weight in merged.items():
+        assert torch.allclose(found[name], weight, atol=1e-5), name
+    assert not torch.equal(
+        merged["encoder.block.0.layer.0.SelfAttention.q.weight"],
+        base_model.load(base)[0].encoder.block[0].layer[0].SelfAttention.q.weight,
+    )
+
+
 def test_too_many_blocks_to_freeze(base: Path) -> None:
     model, _ = base_model.load(base)
     with pytest.raises(AdapterError, match="the model has 2 blocks"):

@@ -41,7 +41,9 @@ def test_trains_and_evaluates_without_the_platform(base: Path, data: Path, tmp_p
         "--config", str(settings), "--null-text", NULL_TEXT, "--set", "epochs=1",
         "--set", "average_last=2",
     ]  # fmt: skip
-    paused = subprocess.run([*run, "--max-seconds", "0"], capture_output=True, text=True)
+    paused = subprocess.run(
+        [*run, "--max-seconds", "0.01", "--evaluation-seconds", "0"], capture_output=True, text=True
+    )
     assert paused.returncode == 75, paused.stderr
     done = subprocess.run(run, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,7 @@
 """Token ids in a cache, and the order in which they are learnt from."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,29 @@ def test_cache_holds_the_same_and_is_used(
     for before, after in ((fresh.sources, kept.sources), (fresh.targets, kept.targets)):
         assert np.array_equal(before.values, after.values)
         assert np.array_equal(before.offsets, after.offsets)
+
+
+def test_one_of_several_workers_tokenises_for_all(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    encode = features.encode
+
+    def slow(*given: Any) -> features.Features:
+        calls.append(1)
+        time.sleep(0.2)
+        return encode(*given)
+
+    monkeypatch.setattr(features, "encode", slow)
+    tokenizer = base_model.load_tokenizer(base)
+
+    def worker(_: int) -> tuple[dataset.Examples, str]:
+        return dataset.load(data / "train", tokenizer, CONFIG, NULL_TEXT, tmp_path / "cache")
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(worker, range(4)))
+    assert len(calls) == 1
+    assert len({examples.sources.values.tobytes() for examples, _ in found}) == 1
 
 
 def test_cache_is_for_what_shapes_it(base: Path, data: Path, tmp_path: Path) -> None:

@@ -140,3 +140,14 @@ def test_what_is_no_t5_is_named() -> None:
     )  # fmt: skip
     with pytest.raises(UnknownModelError, match="is a bart"):
         FastT5(model)
+
+
+@pytest.mark.skipif("not __import__('torch').cuda.is_available()", reason="needs a CUDA device")
+def test_bf16_on_cuda_is_near_fp32(base: Path, batch: dict[str, Any]) -> None:
+    """CUDA's autocast makes other operations fp32 than a CPU's."""
+    model, _ = base_model.load(base)
+    _, expected = gradients(model, lambda: ours(model, batch, "fp32"))
+    there = {name: one.cuda() for name, one in batch.items()}
+    model = model.cuda()
+    _, found = gradients(model, lambda: ours(model, there, "bf16"))
+    assert off({name: one.cpu() for name, one in found.items()}, expected) < 0.05

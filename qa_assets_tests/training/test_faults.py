@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from qa_assets.squad import metric
 from qa_assets.training import loop, state
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.result import RESULT, TrainingResult
-from qa_assets.training.state import TrainingError
+from qa_assets.training.state import DivergedError, TrainingError
 from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
 from qa_assets_tests.training.test_loop import train
 
@@ -122,8 +123,42 @@ def test_another_training_is_not_gone_on_from(base: Path, data: Path, tmp_path: 
     train(base, data, tmp_path, max_seconds=0)
     with pytest.raises(TrainingError, match=r"learning_rate: 0\.001 there, 0\.002 now"):
         train(base, data, tmp_path, {"learning_rate": 0.002})
-    # memory is no part of what is learnt
-    assert train(base, data, tmp_path, {"max_batch_tokens": 300}).finished
+    # memory is no part of what is learnt from
+    lean = train(base, data, tmp_path, {"max_batch_tokens": 300})
+    assert lean.finished
+    assert lean.consumed == train(base, data, tmp_path / "other").consumed
+
+
+def test_best_checkpoint_keeps_its_own_metrics(base: Path, data: Path, tmp_path: Path) -> None:
+    """Killed after it was written and before the position was, and evaluated worse after that."""
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def score(f1: float) -> Any:
+        return lambda *_: {"f1": f1}
+
+    config = CONFIG.model_copy(update={"evaluations": 1})
+    given = (config, base, data / "train", data / "valid", tmp_path)
+    loop.train(*given, score=score(20), null_text=NULL_TEXT, max_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(*given, score=score(20), null_text=NULL_TEXT, report=killed)
+    result = loop.train(*given, score=score(10), null_text=NULL_TEXT)
+    assert [one["f1"] for one in result.evaluations] == [10]
+    assert result.metrics["f1"] == 20
+    assert json.loads((result.checkpoint / "eval_results.json").read_text()) == result.metrics
+
+
+def test_what_a_killed_write_left_is_cleared(base: Path, data: Path, tmp_path: Path) -> None:
+    whole = train(base, data, tmp_path / "whole")
+    out = tmp_path / "out"
+    train(base, data, out, max_seconds=0)
+    (out / ".resume-3.unfinished").mkdir()
+    (out / ".resume-3.unfinished" / "weights.safetensors").write_bytes(b"half")
+    shutil.copytree(whole.checkpoint, out / ".checkpoint.old")
+    train(base, data, out, max_seconds=0)
+    assert weights(TrainingResult(out / "checkpoint")) == weights(whole)
+    assert not [path for path in out.glob(".*") if path.name != ".lock"]
 
 
 def test_two_at_once_are_not_let(base: Path, data: Path, tmp_path: Path) -> None:
@@ -166,7 +201,7 @@ def test_diverging_keeps_the_last_good_checkpoint(base: Path, data: Path, tmp_pa
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.utils, "clip_grad_norm_", broken)
-        with pytest.raises(TrainingError, match="gradient at step 2 is nan: lower the learning"):
+        with pytest.raises(DivergedError, match="gradient at step 2 is nan: lower the learning"):
             train(base, data, tmp_path, _CHANGES)
     assert state.checkpoints(tmp_path) == [kept]
 
