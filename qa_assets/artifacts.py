@@ -174,8 +174,7 @@ class ArtifactStore:
             reasons = self._kept(keep)  # what is removed names nothing any more
         long_ago = time.time() - _ABANDONED_S
         for draft in self.root.glob("*/.draft-*"):
-            # a training writes below its own, which does not touch it
-            if all(item.lstat().st_mtime < long_ago for item in [draft, *draft.rglob("*")]):
+            if _newest(draft) < long_ago:
                 _remove(draft)
         return Pruned(removed, {path: why for path, why in reasons.items() if why is not None})
 
@@ -231,6 +230,14 @@ class ArtifactStore:
         final = draft.path.parent / f"{now:%Y%m%dT%H%M%S%f}-{version[:8]}"
         draft.path.rename(final)
         return self.read(final)
+
+
+def _newest(path: Path) -> float:
+    """When something in a directory was last written: a training writes deep below its own."""
+    try:
+        return max(item.lstat().st_mtime for item in [path, *path.rglob("*")])
+    except FileNotFoundError:  # it is being written to
+        return time.time()
 
 
 def _remove(path: Path) -> None:
