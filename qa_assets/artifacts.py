@@ -7,7 +7,6 @@ the files hold.
 """
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from qa_assets.files import hash_files
 
 MANIFEST = "manifest.json"
 _MIN_FREE_BYTES = 200 * 1024**2
@@ -248,18 +249,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(hidden, ignore_errors=True)
     else:
         hidden.unlink()
-
-
-def hash_files(path: Path) -> str:
-    """SHA-256 over the names and contents of all files below `path`, or of one file."""
-    if path.is_file():
-        return _hash_file(path)
-    total = hashlib.sha256()
-    for file in sorted(item for item in path.rglob("*") if item.is_file()):
-        total.update(f"{file.relative_to(path)}\0{_hash_file(file)}\n".encode())
-    return total.hexdigest()
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

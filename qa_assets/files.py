@@ -1,6 +1,7 @@
-"""Files that are written beside and renamed: whole or not there."""
+"""Files and directories: written beside and renamed, so whole or not there; locked; hashed."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -61,6 +62,21 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def hash_files(path: Path) -> str:
+    """SHA-256 over the names and contents of all files below `path`, or of one file."""
+    if path.is_file():
+        return _hash_file(path)
+    total = hashlib.sha256()
+    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+        total.update(f"{file.relative_to(path)}\0{_hash_file(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -10,8 +10,8 @@ from qa_assets.artifacts import (
     ArtifactMissingError,
     ArtifactStore,
     DiskFullError,
-    hash_files,
 )
+from qa_assets.files import hash_files
 
 
 def test_written_artifact_is_latest_with_inputs(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from requests.adapters import HTTPAdapter
 from rich.filesize import decimal
 from urllib3.util import Retry
 
-from qa_assets.artifacts import hash_files
+from qa_assets.files import hash_files
 from qa_assets.squad.files import SourceError
 
 _ATTEMPTS = 6

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from qa_assets.artifacts import hash_files
+from qa_assets.files import hash_files
 
 Format = Literal["json", "jsonl", "parquet"]
 REQUIRED = ("id", "question", "context", "answers")

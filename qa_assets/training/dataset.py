@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qa_assets import files
-from qa_assets.artifacts import hash_files
+from qa_assets.files import hash_files
 from qa_assets.training import features
 from qa_assets.training.config import TrainingConfig
 

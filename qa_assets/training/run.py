@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from qa_assets.artifacts import hash_files
+from qa_assets.files import hash_files
 from qa_assets.training import adapters, base_model, dataset, features, generation, state
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.result import RESULT, TrainingResult

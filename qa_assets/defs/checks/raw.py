@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore, hash_files
+from qa_assets.artifacts import ArtifactStore
+from qa_assets.files import hash_files
 from qa_assets.squad.files import inspect
 
 
