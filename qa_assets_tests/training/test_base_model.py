@@ -1,6 +1,7 @@
 """Saving and loading models."""
 
 import shutil
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -38,21 +39,32 @@ def test_says_that_a_model_cannot_be_read(base: Path, tmp_path: Path) -> None:
         base_model.load(broken)
 
 
-def test_says_that_the_hub_has_no_such_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    # read when a file is asked for, so that the test needs no network
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No network is needed, nor tried again and again."""
+    from huggingface_hub import configure_http_backend
+
+    with monkeypatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        configure_http_backend()  # anew: an earlier session would go online
+        yield
+    configure_http_backend()
+
+
+@pytest.mark.usefixtures("offline")
+def test_says_that_the_hub_has_no_such_model() -> None:
     with pytest.raises(base_model.BaseModelError, match="nobody/nothing.*QA_ASSETS_MODEL_BASE"):
         base_model.load("nobody/nothing")
 
 
+@pytest.mark.usefixtures("offline")
 def test_tokens_are_counted_where_there_is_a_vocabulary(
-    base: Path, rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, rows: list[Row], tmp_path: Path
 ) -> None:
     counter = base_model.piece_counter(str(base))
     assert counter is not None
     ids = base_model.load_tokenizer(base)(rows[0]["source"])["input_ids"]
     assert counter([rows[0]["source"], ""]) == [len(ids) - 1, 0]
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for name in ("tiny", "nobody/nothing", str(tmp_path / "nowhere")):
         assert base_model.piece_counter(name) is None
 
