@@ -86,7 +86,6 @@ def ensure_jars(jars_dir: Path, sets: Sequence[JarSet] = ("spark", "kafka")) -> 
         JavaError: there is no Java to run Ivy on.
     """
     if not jars_present(jars_dir, sets):
-        jars_dir.mkdir(parents=True, exist_ok=True)
         with files.locked(jars_dir / ".lock"):
             missing = [name for name in sets if not jars_present(jars_dir, (name,))]
             with ThreadPoolExecutor(max_workers=len(sets)) as pool:  # all of it is waiting

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Optimizer = Literal["adamw", "adafactor"]
 Schedule = Literal["linear", "cosine", "constant"]
 
-
 _HOW = {"max_batch_tokens", "eval_batch_size", "checkpoint_minutes"}
 
 
