@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_assets.deployment import serving
-from qa_assets.embedded.broker import broker
+from qa_assets.local.broker import broker
 from qa_assets.settings import Settings, load_settings
-from qa_assets.streaming.batches import Model
 from qa_assets.streaming.config import StreamSettings
 from qa_assets.streaming.consumer import answer_available
+from qa_assets.streaming.micro_batch import Model
 from qa_assets.streaming.producer import produce_questions
 from qa_assets_tests.chaos.questions import make_model, question
 from qa_assets_tests.conftest import free_port

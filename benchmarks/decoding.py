@@ -21,9 +21,9 @@ _SIZES = (8, 32)
 
 def main() -> None:
     """Measure and print."""
-    from qa_assets.squad import metric
-    from qa_assets.squad.report import read_split
-    from qa_assets.training import base_model, generation
+    from qa_assets.evaluation.comparison import read_split
+    from qa_assets.models import base_model, decoding
+    from qa_assets.tasks.question_answering import metric
     from qa_assets.training.config import TrainingConfig
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -51,11 +51,11 @@ def main() -> None:
             with torch.inference_mode():
                 tokens = model.generate(**batch, max_new_tokens=longest, num_beams=1)
             said += tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return generation.to_answers(said, _NULL_TEXT)
+        return decoding.to_answers(said, _NULL_TEXT)
 
     def ours(precision: str, asked: Sequence[str]) -> list[str]:
         how = TrainingConfig(precision=precision).answering
-        return generation.answer(model, tokenizer, asked, _NULL_TEXT, **how)[0]
+        return decoding.answer(model, tokenizer, asked, _NULL_TEXT, **how)[0]
 
     ours("auto", sources[:64])
     part = sources[: given.peer_questions]

@@ -17,13 +17,13 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_assets.embedded.broker import broker
+from qa_assets.local.broker import broker
 from qa_assets.settings import load_settings
 from qa_assets.spark import create_session, stop_session
-from qa_assets.streaming.batches import Model
 from qa_assets.streaming.config import KafkaSettings, StreamSettings
 from qa_assets.streaming.consumer import StreamSummary, answer_available
 from qa_assets.streaming.kafka import ensure_topics
+from qa_assets.streaming.micro_batch import Model
 from qa_assets_tests.chaos.questions import question
 from qa_assets_tests.conftest import free_port
 from qa_assets_tests.streaming.bad_messages import ALIVE, mutated, readable

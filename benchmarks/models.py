@@ -34,7 +34,7 @@ import_pipeline(*map(Path, sys.argv[1:]))
 
 def read(path: Path, seen: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The questions of a SQuAD file, shuffled, always alike."""
-    from qa_assets.squad.prompts import source_text
+    from qa_assets.tasks.question_answering.prompts import source_text
 
     rows = [
         {
@@ -58,8 +58,8 @@ def prepare(
     model: Path, train: Path, models: Path, seen: Path | None, count: int, only: list[str]
 ) -> None:
     """Make all that `run` measures."""
-    from qa_assets.deployment import eight_bits, recipes
-    from qa_assets.squad import metric
+    from qa_assets.deployment.quantization import prepare, recipes
+    from qa_assets.tasks.question_answering import metric
 
     logging.basicConfig(level=logging.INFO)
     models.mkdir(parents=True, exist_ok=True)
@@ -70,9 +70,7 @@ def prepare(
     task = recipes.Task(rows[:count], LONGEST, NO_ANSWER, metric.f1_each)
     alphas = ServingSettings().alphas
     with tempfile.TemporaryDirectory() as scratch:
-        weights = eight_bits.make_ready(
-            model, Path(scratch), alphas, sources, max_new_tokens=LONGEST
-        )
+        weights = prepare.make_ready(model, Path(scratch), alphas, sources, max_new_tokens=LONGEST)
         for engine in only or ("ctranslate2", "onnx"):
             out = models / engine
             out.mkdir()
@@ -107,7 +105,8 @@ def sign(place: Path, engine: Any, model: Path) -> None:
 
 def import_pipeline(onnx: Path, out: Path) -> None:
     """In a process of its own: a session imports one model."""
-    from qa_assets.deployment import serving, spark_nlp
+    from qa_assets.deployment import serving
+    from qa_assets.deployment.engines import spark_nlp
     from qa_assets.settings import load_settings
     from qa_assets.spark import create_session, stop_session
 

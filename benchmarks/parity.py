@@ -15,12 +15,13 @@ from pathlib import Path
 
 from models import LONGEST, NO_ANSWER, read
 
-from qa_assets.deployment import parity, serving, spark_nlp
+from qa_assets.deployment import parity, serving
+from qa_assets.deployment.engines import spark_nlp
+from qa_assets.models.decoding import to_answers
 from qa_assets.settings import load_settings
 from qa_assets.spark import create_session, stop_session
-from qa_assets.squad import metric
-from qa_assets.squad.windows import PieceCounter, Windows
-from qa_assets.training.generation import to_answers
+from qa_assets.tasks.question_answering import metric
+from qa_assets.tasks.question_answering.windows import PieceCounter, Windows
 
 
 def main() -> int:
@@ -59,7 +60,7 @@ def main() -> int:
 
 def answers(engine: str, place: Path, sources: list[str]) -> list[str]:
     """What an engine says to prompts."""
-    from qa_assets.deployment import ctranslate2, onnx_runtime
+    from qa_assets.deployment.engines import ctranslate2, onnx_runtime
 
     if engine == "onnx":
         return onnx_runtime.answer(place, sources, max_new_tokens=LONGEST)

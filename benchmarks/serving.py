@@ -43,9 +43,9 @@ Answer = Callable[[Sequence[tuple[str, str]]], list[str]]
 def _transformers(place: Path) -> Answer:
     import torch
 
-    from qa_assets.squad.prompts import source_text
-    from qa_assets.training import base_model
-    from qa_assets.training.generation import generate
+    from qa_assets.models import base_model
+    from qa_assets.models.decoding import generate
+    from qa_assets.tasks.question_answering.prompts import source_text
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     model, tokenizer = base_model.load(place)
@@ -56,8 +56,8 @@ def _transformers(place: Path) -> Answer:
 
 
 def _onnx(place: Path) -> Answer:
-    from qa_assets.deployment import onnx_runtime
-    from qa_assets.squad.prompts import source_text
+    from qa_assets.deployment.engines import onnx_runtime
+    from qa_assets.tasks.question_answering.prompts import source_text
 
     return lambda asked: onnx_runtime.answer(
         place, [source_text(*one) for one in asked], max_new_tokens=LONGEST
@@ -65,8 +65,8 @@ def _onnx(place: Path) -> Answer:
 
 
 def _ctranslate2(place: Path) -> Answer:
-    from qa_assets.deployment import ctranslate2
-    from qa_assets.squad.prompts import source_text
+    from qa_assets.deployment.engines import ctranslate2
+    from qa_assets.tasks.question_answering.prompts import source_text
 
     model = ctranslate2.load(place, len(os.sched_getaffinity(0)))
     return lambda asked: ctranslate2.answer(
@@ -124,8 +124,8 @@ def _cpu_s() -> float:
 
 def measure(row: str, models: Path, dev: Path, count: int) -> dict[str, Any]:
     """One row, in this process."""
-    from qa_assets.squad import metric
-    from qa_assets.training.generation import to_answers
+    from qa_assets.models.decoding import to_answers
+    from qa_assets.tasks.question_answering import metric
 
     rows = read(dev)[: count + WARM_UP]
     asked = [(one["question"], one["context"]) for one in rows]

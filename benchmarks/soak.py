@@ -120,7 +120,7 @@ def report(asked: list[dict[str, Any]], out: Path) -> None:
 def compare(asked: list[dict[str, Any]], out: Path, other: Path) -> None:
     """Print what the answers in `out` lose against those in `other`."""
     from qa_assets.deployment.parity import paired_loss
-    from qa_assets.squad import metric
+    from qa_assets.tasks.question_answering import metric
 
     def answers(place: Path) -> dict[str, str]:
         lines = (line for file in place.glob("*.jsonl") for line in file.read_text().splitlines())

@@ -50,10 +50,10 @@ def _renamed(article: dict[str, Any], number: int) -> dict[str, Any]:
 
 def measure(directory: Path, out: Path, memory: str, cores: int) -> dict[str, Any]:
     """Make the splits once; Spark's start-up and end are not in the time."""
+    from qa_assets.data.sources import locate
+    from qa_assets.data.splits import NAMES, TEST, TRAIN, make_splits
     from qa_assets.settings import load_settings
     from qa_assets.spark import create_session, stop_session
-    from qa_assets.squad.source import locate
-    from qa_assets.squad.splits import NAMES, TEST, TRAIN, make_splits
 
     settings = load_settings(
         profile="squad", spark={"driver_memory": memory, "master": f"local[{cores}]"}
@@ -130,7 +130,7 @@ def _compare(directory: Path, place: Path, memory: str, cores: Sequence[int]) ->
 
 def _grow(asked: argparse.Namespace, place: Path) -> None:
     """Measure the data and its multiple, and print how the time grows."""
-    from qa_assets.squad.source import locate
+    from qa_assets.data.sources import locate
 
     seconds = []
     for times in dict.fromkeys((1, asked.times)):

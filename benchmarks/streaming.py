@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
-from qa_assets.artifacts import ArtifactStore
-from qa_assets.embedded.broker import broker
+from qa_assets.core.artifacts import ArtifactStore
+from qa_assets.local.broker import broker
 from qa_assets.settings import Settings, load_settings
 from qa_assets.streaming.config import KafkaSettings
 from qa_assets.streaming.kafka import client_config, ensure_topics

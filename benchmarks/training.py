@@ -78,7 +78,8 @@ class Ours:
     """The loop of `qa_assets.training`."""
 
     def __init__(self, given: argparse.Namespace, home: Path) -> None:
-        from qa_assets.training import adapters, base_model, dataset
+        from qa_assets.models import base_model
+        from qa_assets.training import adapters, dataset
         from qa_assets.training.config import TrainingConfig
         from qa_assets.training.steps import Stepper
 
@@ -120,7 +121,8 @@ class Theirs:
     """transformers' Seq2SeqTrainer."""
 
     def __init__(self, given: argparse.Namespace, home: Path) -> None:
-        from qa_assets.training import base_model, dataset
+        from qa_assets.models import base_model
+        from qa_assets.training import dataset
         from qa_assets.training.config import TrainingConfig
 
         self.model, self.tokenizer = base_model.load(given.base)
@@ -196,7 +198,7 @@ class Theirs:
 
 def first_step(given: argparse.Namespace, home: Path) -> None:
     """Print the seconds from Parquet to the first step, tokenised anew and from the cache."""
-    from qa_assets.squad import metric
+    from qa_assets.tasks.question_answering import metric
     from qa_assets.training import loop
     from qa_assets.training.config import TrainingConfig
 

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import psutil
 
-from qa_assets.embedded.generated_squad import generate
-from qa_assets_tests.training.conftest import make_rows, write_rows
+from qa_assets.tasks.question_answering.generated import generate
+from qa_assets_tests.training_fixtures import make_rows, write_rows
 
 _STEP = """
 import sys
 import dagster as dg
 from pathlib import Path
 from shutil import copytree
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.defs.assets.training import checkpoints
 from qa_assets.settings import load_settings
 
@@ -49,7 +49,7 @@ _PLAIN = """
 import json
 import sys
 from pathlib import Path
-from qa_assets.squad import metric
+from qa_assets.tasks.question_answering import metric
 from qa_assets.training import loop
 from qa_assets.training.config import TrainingConfig
 

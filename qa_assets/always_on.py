@@ -12,13 +12,13 @@ import threading
 import time
 from pathlib import Path
 
-from qa_assets.artifacts import ArtifactMissingError, ArtifactStore
-from qa_assets.embedded import process
+from qa_assets.core.artifacts import ArtifactMissingError, ArtifactStore
+from qa_assets.local import process
 from qa_assets.settings import Settings, load_settings
-from qa_assets.streaming.batches import ConsumerError
+from qa_assets.streaming.data_loss import DataLossError
 from qa_assets.streaming.kafka import KafkaUnavailable
-from qa_assets.streaming.losses import DataLossError
-from qa_assets.streaming.publishing import FencedError
+from qa_assets.streaming.micro_batch import ConsumerError
+from qa_assets.streaming.publisher import FencedError
 
 logger = logging.getLogger("qa_assets.always_on")  # its name is __main__ where it runs
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.defs.resources.spark import SparkResource
 from qa_assets.defs.versions import with_settings
 from qa_assets.settings import load_settings

@@ -5,12 +5,12 @@ import time
 from typing import TYPE_CHECKING
 
 from qa_assets.deployment import serving
-from qa_assets.streaming.batches import Model
+from qa_assets.streaming.micro_batch import Model
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from qa_assets.artifacts import Artifact, ArtifactStore
+    from qa_assets.core.artifacts import Artifact, ArtifactStore
     from qa_assets.settings import Settings
 
 logger = logging.getLogger(__name__)

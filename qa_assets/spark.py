@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_assets.embedded.class_archive import archive_options, keep_archive
-from qa_assets.embedded.jars import ensure_jars
-from qa_assets.embedded.java import java_home
+from qa_assets.local.class_archive import archive_options, keep_archive
+from qa_assets.local.jars import ensure_jars
+from qa_assets.local.java import java_home
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from qa_assets.embedded.broker import broker
-from qa_assets.embedded.jars import ensure_jars
+from qa_assets.local.broker import broker
+from qa_assets.local.jars import ensure_jars
+from qa_assets.models import tiny_t5
 from qa_assets.settings import load_settings
 from qa_assets.spark import create_session, stop_session
-from qa_assets.squad import metric
-from qa_assets.squad.prompts import source_text
 from qa_assets.streaming.config import KafkaSettings
-from qa_assets.training import selection, tiny_t5
+from qa_assets.tasks.question_answering import metric
+from qa_assets.tasks.question_answering.prompts import source_text
+from qa_assets.training import selection
 from qa_assets.training.config import TrainingConfig
 from qa_assets_tests.fake_hub import FakeHub
 from qa_assets_tests.promotion_bench import Bench
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+pytest_plugins = ["qa_assets_tests.training_fixtures"]
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qa_assets.artifacts import Artifact, ArtifactStore
+from qa_assets.core.artifacts import Artifact, ArtifactStore
 from qa_assets.promotion.registry import Registry
 from qa_assets.settings import Settings, load_settings
-from qa_assets.squad.prompts import source_text
+from qa_assets.tasks.question_answering.prompts import source_text
 
 
 def report(

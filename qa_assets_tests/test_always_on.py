@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from qa_assets.always_on import keep_answering
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.settings import load_settings
 from qa_assets.streaming.config import KafkaSettings
 from qa_assets.streaming.producer import produce_questions

@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_assets.deployment import ctranslate2, provenance, serving, spark_nlp
+from qa_assets.deployment import provenance, serving
 from qa_assets.deployment.atomic import atomic_directory
+from qa_assets.deployment.engines import ctranslate2, spark_nlp
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

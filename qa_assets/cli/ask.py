@@ -5,9 +5,9 @@ from pathlib import Path
 
 import typer
 
-from qa_assets.artifacts import ArtifactMissingError, ArtifactStore
+from qa_assets.core.artifacts import ArtifactMissingError, ArtifactStore
 from qa_assets.settings import Settings
-from qa_assets.squad.prompts import source_text
+from qa_assets.tasks.question_answering.prompts import source_text
 from qa_assets.training.config import TrainingConfig
 
 
@@ -29,7 +29,7 @@ def answer(settings: Settings, question: str, context: str, model: Path | None) 
             return _fail(f"{error} (make run PROFILE={settings.profile}), or give --model")
         model, config = champion.path, TrainingConfig(**champion.info["config"])
 
-    from qa_assets.training.base_model import BaseModelError
+    from qa_assets.models.base_model import BaseModelError
     from qa_assets.training.selection import answers
 
     try:

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 
-from qa_assets.embedded import jars, java
+from qa_assets.local import jars, java
 from qa_assets.settings import Settings
 
 _GB = 1024**3
@@ -114,8 +114,8 @@ def _gpu(settings: Settings) -> Finding:
 
 
 def _data(settings: Settings) -> Finding:
-    from qa_assets.squad.files import SourceError
-    from qa_assets.squad.source import HUB, OFFICIAL_URL, is_address, locate, open_address
+    from qa_assets.data.sources import HUB, OFFICIAL_URL, is_address, locate, open_address
+    from qa_assets.tasks.question_answering.formats import SourceError
 
     source = settings.data.source
     if source == "generated":
@@ -137,7 +137,7 @@ def _data(settings: Settings) -> Finding:
 
 
 def _base(settings: Settings) -> Finding:
-    from qa_assets.training.base_model import BaseModelError, require_files
+    from qa_assets.models.base_model import BaseModelError, require_files
 
     base = settings.model.base
     if base == "tiny":

@@ -12,10 +12,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from qa_assets.evaluation.comparison import Comparison, compare
+from qa_assets.models import any_model
 from qa_assets.settings import Settings
-from qa_assets.squad import any_model
-from qa_assets.squad.evaluation_input import FileError, read_predictions, read_questions
-from qa_assets.squad.report import Comparison, compare
+from qa_assets.tasks.question_answering.squad_files import (
+    FileError,
+    read_predictions,
+    read_questions,
+)
 
 _KEYS = tuple(
     f"{part}{name}" for part in ("", "HasAns_", "NoAns_") for name in ("exact", "f1", "total")
@@ -119,7 +123,7 @@ def _check_writable(report: Path) -> None:
 
 def _write(report: Path, compared: Comparison, facts: dict[str, str], notes: list[str]) -> None:
     """Write the report beside, and rename its files into place."""
-    from qa_assets.squad.page import write_report
+    from qa_assets.evaluation.page import write_report
 
     report.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=report) as draft:

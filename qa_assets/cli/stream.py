@@ -6,8 +6,8 @@ import threading
 import typer
 
 from qa_assets.always_on import keep_answering
-from qa_assets.artifacts import ArtifactMissingError, ArtifactStore
 from qa_assets.cli.supervisor import supervised
+from qa_assets.core.artifacts import ArtifactMissingError, ArtifactStore
 from qa_assets.settings import Settings
 
 

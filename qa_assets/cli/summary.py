@@ -8,9 +8,9 @@ from dagster import DagsterEventType
 from rich.console import Console
 from rich.table import Table
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
+from qa_assets.evaluation.comparison import SHOWN, read_split
 from qa_assets.settings import Settings
-from qa_assets.squad.report import SHOWN, read_split
 
 
 def show_summary(

@@ -15,10 +15,10 @@ import psutil
 import typer
 from dagster import DagsterRunStatus
 
-from qa_assets.embedded import process
-from qa_assets.embedded.broker import BrokerError, broker
-from qa_assets.embedded.jars import JarError, ensure_jars
-from qa_assets.embedded.java import JavaError
+from qa_assets.local import process
+from qa_assets.local.broker import BrokerError, broker
+from qa_assets.local.jars import JarError, ensure_jars
+from qa_assets.local.java import JavaError
 from qa_assets.settings import PROJECT_ROOT, Settings
 
 _UNFINISHED = [

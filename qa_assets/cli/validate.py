@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qa_assets.settings import Settings
-from qa_assets.squad.files import FileFacts, SourceError, inspect
+from qa_assets.tasks.question_answering.formats import FileFacts, SourceError, inspect
 
 _SHOWN = 10
 _WIDTH = 120
@@ -37,7 +37,7 @@ def validate(settings: Settings, path: Path, as_json: bool) -> int:
 
 def _check(settings: Settings, path: Path, facts: FileFacts) -> dict[str, Any]:
     from qa_assets.spark import create_session, stop_session
-    from qa_assets.squad import validation
+    from qa_assets.tasks.question_answering import validation
 
     spark = create_session("validate", settings, brief=True)
     try:
@@ -64,7 +64,7 @@ def _check(settings: Settings, path: Path, facts: FileFacts) -> dict[str, Any]:
 
 
 def _show(found: dict[str, Any]) -> None:
-    from qa_assets.squad.validation import REASONS
+    from qa_assets.tasks.question_answering.validation import REASONS
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qa_assets.artifacts import Artifact
+from qa_assets.core.artifacts import Artifact
 from qa_assets.promotion import card, champions, registry
 from qa_assets.settings import Settings
-from qa_assets.squad.prompts import source_text
+from qa_assets.tasks.question_answering.prompts import source_text
 from qa_assets.training import calibration
 
 _EXAMPLE = source_text("Who led the Norse?", "The Norse leader was Rollo.")

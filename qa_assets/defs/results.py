@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from qa_assets.artifacts import Artifact
+from qa_assets.core.artifacts import Artifact
 
 
 def materialized(artifact: Artifact, **metadata: Any) -> dg.MaterializeResult[Any]:

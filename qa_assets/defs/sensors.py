@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster import DagsterRunStatus
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def new_questions(
     store: dg.ResourceParam[ArtifactStore],
 ) -> dg.SensorResult:
     """Starts a run of `answers` when the questions topic holds messages that it has not seen."""
-    from qa_assets.streaming import kafka, losses
+    from qa_assets.streaming import data_loss, kafka
 
     topic_name = settings.kafka.questions_topic
     try:
@@ -53,7 +53,7 @@ def new_questions(
     reached = answered_offsets(context.instance, topic)
     pending = pending_questions(reached, topic)
     go_on = settings.stream.on_data_loss == "continue"
-    if why := losses.objection(topic_name, reached, topic, go_on=go_on):
+    if why := data_loss.objection(topic_name, reached, topic, go_on=go_on):
         reason = why  # a run would only say so again
     elif not pending:
         reason = f"all {topic.total} messages of {topic_name} are answered"

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from qa_assets.squad.bootstrap import interval, resampled_sums
-from qa_assets.squad.prompts import source_text
-from qa_assets.squad.windows import Windows
-from qa_assets.training import base_model
-from qa_assets.training.generation import generate, to_answers
+from qa_assets.evaluation.bootstrap import interval, resampled_sums
+from qa_assets.models import base_model
+from qa_assets.models.decoding import generate, to_answers
+from qa_assets.tasks.question_answering.prompts import source_text
+from qa_assets.tasks.question_answering.windows import Windows
 
 FILE = "expected.parquet"
 LEAST_EQUAL = 0.995

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from qa_assets.files import hash_files
+from qa_assets.core.files import hash_files
 
 FILE = "provenance.json"
 Engine = Literal["spark_nlp", "ctranslate2"]

@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_assets.deployment import ctranslate2, provenance
-from qa_assets.squad.windows import PieceCounter, Windows, best
-from qa_assets.training.generation import to_answers
+from qa_assets.deployment import provenance
+from qa_assets.deployment.engines import ctranslate2
+from qa_assets.models.decoding import to_answers
+from qa_assets.tasks.question_answering.windows import PieceCounter, Windows, best
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -46,7 +47,7 @@ def answerer(spark: "SparkSession", directory: Path) -> Answerer:
     if made.engine == "ctranslate2":
         return lambda frame: _by_ctranslate2(frame, directory, made)
 
-    from qa_assets.deployment import spark_nlp
+    from qa_assets.deployment.engines import spark_nlp
 
     pipeline = spark_nlp.load_pipeline(spark, directory / PIPELINE)
 

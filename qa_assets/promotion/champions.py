@@ -16,10 +16,10 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.artifacts import MANIFEST, Artifact, ArtifactStore
+from qa_assets.core.artifacts import MANIFEST, Artifact, ArtifactStore
+from qa_assets.models.base_model import BaseModelError, require_files
 from qa_assets.promotion import gate
 from qa_assets.promotion.registry import Registry, Version
-from qa_assets.training.base_model import BaseModelError, require_files
 
 if TYPE_CHECKING:
     from qa_assets.settings import GateSettings

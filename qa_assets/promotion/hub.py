@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from qa_assets.artifacts import MANIFEST
+from qa_assets.core.artifacts import MANIFEST
 
 _log = logging.getLogger(__name__)
 

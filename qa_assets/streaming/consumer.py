@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from qa_assets.streaming import query
-from qa_assets.streaming.batches import Batches, ConsumerError, Model
 from qa_assets.streaming.checkpoint import Checkpoint
+from qa_assets.streaming.data_loss import Watch, require_whole
+from qa_assets.streaming.deduplicator import Seen
 from qa_assets.streaming.kafka import TopicOffsets, end_offsets, ensure_topics
-from qa_assets.streaming.losses import Watch, require_whole
-from qa_assets.streaming.publishing import Publisher
-from qa_assets.streaming.seen import Seen
-from qa_assets.streaming.tally import Tally
+from qa_assets.streaming.metrics import Tally
+from qa_assets.streaming.micro_batch import Batches, ConsumerError, Model
+from qa_assets.streaming.publisher import Publisher
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.streaming.batches import Batches, ConsumerError, Enough
 from qa_assets.streaming.kafka import KafkaUnavailable
+from qa_assets.streaming.micro_batch import Batches, ConsumerError, Enough
 from qa_assets.streaming.security import hidden, spark_options
 
 if TYPE_CHECKING:

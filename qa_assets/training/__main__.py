@@ -16,15 +16,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from qa_assets.squad import metric
+from qa_assets.models.base_model import BaseModelError
+from qa_assets.tasks.question_answering import metric
 from qa_assets.training import loop
 from qa_assets.training.adapters import AdapterError
-from qa_assets.training.base_model import BaseModelError
+from qa_assets.training.checkpoint import TrainingError
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.features import RowsError
 from qa_assets.training.final import Scores, evaluate
 from qa_assets.training.result import TrainingResult
-from qa_assets.training.state import TrainingError
 
 _UNFINISHED = 75  # sysexits' "try again"
 _log = logging.getLogger("qa_assets.training")

@@ -52,7 +52,7 @@ class Trainee:
         """
         from torch.nn import Linear
 
-        from qa_assets.training.packed import weight_of
+        from qa_assets.models.t5.packed import weight_of
 
         config = copy.deepcopy(self.model.config)
         for name in ("quantization_config", "_pre_quantization_dtype"):

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets import files
-from qa_assets.training import abstention, features, generation
+from qa_assets.core import files
+from qa_assets.models import decoding
+from qa_assets.training import abstention, features
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def decode_apart(
     of = [number for number, one in enumerate(windows) for _ in one]
     margins = [math.inf] * len(sources)
     answers = [""] * len(sources)
-    for numbers, decoded in generation.decode(
+    for numbers, decoded in decoding.decode(
         model,
         tokenizer,
         ids,
@@ -165,7 +166,7 @@ def decode_apart(
         null = first[:, token].clone()
         first[:, token] = float("-inf")
         batch_margins = (null - first.max(dim=-1).values).tolist()
-        texts = generation.texts_of(tokenizer, decoded.sequences)
+        texts = decoding.texts_of(tokenizer, decoded.sequences)
         for number, margin, text in zip(numbers, batch_margins, texts, strict=True):
             # a question is abstained on where all of its windows are
             if margin < margins[of[number]]:

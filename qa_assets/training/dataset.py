@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qa_assets import files
-from qa_assets.files import hash_files
+from qa_assets.core import files
+from qa_assets.core.files import hash_files
 from qa_assets.training import features
 from qa_assets.training.config import TrainingConfig
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from qa_assets.squad.windows import Answer, Window, Windows
+from qa_assets.tasks.question_answering.windows import Answer, Window, Windows
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:

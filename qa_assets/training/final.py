@@ -3,10 +3,11 @@
 import shutil
 from pathlib import Path
 
-from qa_assets import files
-from qa_assets.squad import metric
-from qa_assets.squad.report import read_split
-from qa_assets.training import base_model, calibration, generation
+from qa_assets.core import files
+from qa_assets.evaluation.comparison import read_split
+from qa_assets.models import base_model, decoding
+from qa_assets.tasks.question_answering import metric
+from qa_assets.training import calibration
 from qa_assets.training.config import TrainingConfig
 
 Scores = dict[str, dict[str, float]]
@@ -44,7 +45,7 @@ def evaluate(
     references = [row["references"] for row in test]
 
     def scores() -> dict[str, float]:
-        found, _ = generation.answer(model, tokenizer, sources, null_text, **config.answering)
+        found, _ = decoding.answer(model, tokenizer, sources, null_text, **config.answering)
         return metric.score(found, references)
 
     result = {"as trained": scores()}

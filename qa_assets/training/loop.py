@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from qa_assets import files
-from qa_assets.training import state
+from qa_assets.core import files
+from qa_assets.training import checkpoint
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.result import RESULT, TrainingResult
 from qa_assets.training.run import Report, Run, Score
@@ -68,14 +68,14 @@ def train(
         RowsError: the rows cannot be read.
     """
     started = time.monotonic()
-    with state.only_one(out) if rank == 0 else nullcontext():
+    with checkpoint.only_one(out) if rank == 0 else nullcontext():
         if rank == 0:
             files.recover(out)
         run = Run(config, base, train_rows, valid_rows, out, score, null_text, report)
         run.prepare(train_limit, cache)
         if (out / RESULT).exists():
             result = TrainingResult.read(out / RESULT)
-            state.require_same(out, result.shape, run.shape)
+            checkpoint.require_same(out, result.shape, run.shape)
             _log.info("%s has finished already", out)
             return result
         run.start(stop, rank, world_size)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qa_assets import files
+from qa_assets.core import files
 
 RESULT = "training.json"
 

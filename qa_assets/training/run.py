@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from qa_assets.files import hash_files
-from qa_assets.training import adapters, base_model, dataset, features, generation, state
+from qa_assets.core.files import hash_files
+from qa_assets.models import base_model, decoding
+from qa_assets.training import adapters, checkpoint, dataset, features
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.result import RESULT, TrainingResult
 from qa_assets.training.steps import Stepper
@@ -74,7 +75,7 @@ class Run:
             self.stepper.model.device,
         )  # fmt: skip
         parameters = self.trainee.trainable
-        self.stepper.position = state.restore(
+        self.stepper.position = checkpoint.restore(
             self.out, self.shape, parameters, self.stepper.optimizer
         )
         best = self.out / _BEST / base_model.RESULTS
@@ -106,7 +107,7 @@ class Run:
         result = self._result(finished=True)
         if self.rank == 0:
             result.write(self.out / RESULT)
-            state.clear(self.out)
+            checkpoint.clear(self.out)
             shutil.rmtree(self.out / _POINTS, ignore_errors=True)
         return result
 
@@ -126,9 +127,9 @@ class Run:
             if self.config.average_last > 1:
                 points = self.out / _POINTS
                 points.mkdir(exist_ok=True)
-                with state.room_for(points):
+                with checkpoint.room_for(points):
                     path = points / f"{metrics['evaluation']}.safetensors"
-                    state.write_tensors(dict(self.trainee.trainable), path)
+                    checkpoint.write_tensors(dict(self.trainee.trainable), path)
         position.evaluations.append(metrics)
         if self.report:
             self.report(metrics, self.out / _BEST if self.rank == 0 else None)
@@ -139,13 +140,13 @@ class Run:
         position = self.stepper.position
         if metrics["f1"] > position.metrics.get("f1", -1):
             position.metrics = metrics
-            with state.room_for(self.out / _BEST):
+            with checkpoint.room_for(self.out / _BEST):
                 base_model.save(
                     self.trainee.plain(), self.tokenizer, self.out / _BEST, results=metrics
                 )
 
     def _scores(self) -> dict[str, float]:
-        answers, _ = generation.answer(
+        answers, _ = decoding.answer(
             self.stepper.model,
             self.tokenizer,
             [row["source"] for row in self.valid],
@@ -167,7 +168,8 @@ class Run:
         count = len(position.evaluations)
         numbers = range(max(1, count - self.config.average_last + 1), count + 1)
         points = [
-            state.read_tensors(self.out / _POINTS / f"{number}.safetensors") for number in numbers
+            checkpoint.read_tensors(self.out / _POINTS / f"{number}.safetensors")
+            for number in numbers
         ]
         with torch.no_grad():
             for name, parameter in self.trainee.trainable.items():
@@ -182,8 +184,8 @@ class Run:
         self.stepper.settle()
         position = self.stepper.position
         values = asdict(position) | {"seconds": self.stepper.elapsed}
-        state.save(
-            self.out, self.shape, state.Position(**values), self.trainee.trainable,
+        checkpoint.save(
+            self.out, self.shape, checkpoint.Position(**values), self.trainee.trainable,
             self.stepper.optimizer,
         )  # fmt: skip
 

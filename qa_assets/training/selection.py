@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qa_assets.training import base_model, calibration, generation
+from qa_assets.models import base_model, decoding
+from qa_assets.training import calibration
 from qa_assets.training.config import TrainingConfig
 
 Score = Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]]
@@ -40,7 +41,7 @@ def answers(
 ) -> list[str]:
     """Greedy answers of a model by name or directory, "" where it says `null_text`."""
     loaded, tokenizer = base_model.load(model)
-    return generation.answer(loaded, tokenizer, sources, null_text, **config.answering)[0]
+    return decoding.answer(loaded, tokenizer, sources, null_text, **config.answering)[0]
 
 
 def answers_with_confidence(
@@ -48,7 +49,7 @@ def answers_with_confidence(
 ) -> tuple[list[str], list[float]]:
     """As `answers`, and the model's own probability of each of them."""
     loaded, tokenizer = base_model.load(model)
-    return generation.answer(loaded, tokenizer, sources, null_text, **config.answering)
+    return decoding.answer(loaded, tokenizer, sources, null_text, **config.answering)
 
 
 def uncalibrated_answers(
@@ -76,7 +77,7 @@ def uncalibrated_answers(
     if biases:
         ((_, bias),) = biases
         numbers = [number for number, text in enumerate(answered) if (text == "") == (bias > 0)]
-        again, _ = generation.answer(
+        again, _ = decoding.answer(
             loaded, tokenizer, [sources[number] for number in numbers], null_text,
             **config.answering,
         )  # fmt: skip

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.training import base_model, dataset
+from qa_assets.models import base_model
+from qa_assets.training import dataset
 from qa_assets.training.adapters import Trainee
+from qa_assets.training.checkpoint import DivergedError, Position, TrainingError
 from qa_assets.training.config import TrainingConfig
-from qa_assets.training.meter import Meter
 from qa_assets.training.optimizer import learning_rates, make_optimizer
-from qa_assets.training.state import DivergedError, Position, TrainingError
+from qa_assets.training.throughput import Meter
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,7 @@ class Stepper:
         """
         import torch
 
-        from qa_assets.training.fast_t5 import FastT5
+        from qa_assets.models.t5.training import FastT5
 
         self.config, self.examples, self.pad_id = config, examples, pad_id
         self.stop, self.rank, self.world_size = stop, rank, world_size

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from qa_assets.embedded.jars import ensure_jars
+from qa_assets.local.jars import ensure_jars
 from qa_assets.settings import load_settings
 from qa_assets_tests.chaos.kills import VICTIMS
 from qa_assets_tests.chaos.questions import make_model

@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-from qa_assets.squad.prompts import source_text
+from qa_assets.tasks.question_answering.prompts import source_text
 
 _NAMES = ["Ada", "Rollo", "Zoe", "Marie", "Heron", "Danube", "Bela", "Cora", "Edda", "Falk"]
 _DEEDS = [
@@ -49,9 +49,9 @@ def make_model(home: Path) -> Path:
     import torch
     from transformers import T5ForConditionalGeneration, T5Tokenizer
 
-    from qa_assets.deployment.onnx import export
-    from qa_assets.training import tiny_t5
-    from qa_assets.training.base_model import save
+    from qa_assets.deployment.engines.onnx_export import export
+    from qa_assets.models import tiny_t5
+    from qa_assets.models.base_model import save
 
     texts = [source_text(f"Who {deed}?", f"{name} {deed}.") for name in _NAMES for deed in _DEEDS]
     base = tiny_t5.create(texts, home / "base", null_text="unavailable", seed=1)

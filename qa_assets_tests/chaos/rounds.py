@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 from confluent_kafka import Producer
 
-from qa_assets.embedded import process
-from qa_assets.embedded.broker import Broker, broker
+from qa_assets.local import process
+from qa_assets.local.broker import Broker, broker
 from qa_assets.streaming.config import KafkaSettings
 from qa_assets.streaming.kafka import client_config, end_offsets, ensure_topics
 from qa_assets_tests.chaos import kills

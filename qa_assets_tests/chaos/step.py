@@ -14,9 +14,9 @@ from pathlib import Path
 from qa_assets.deployment import serving
 from qa_assets.settings import load_settings
 from qa_assets.spark import create_session, stop_session
-from qa_assets.streaming.batches import Model
 from qa_assets.streaming.config import KafkaSettings, StreamSettings
 from qa_assets.streaming.consumer import answer_available
+from qa_assets.streaming.micro_batch import Model
 from qa_assets_tests.tiny_models import import_model
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qa_assets.streaming.config import KafkaSettings
-from qa_assets.streaming.outgoing import DEAD_LETTER
+from qa_assets.streaming.responses import DEAD_LETTER
 from qa_assets.streaming.table import read_answers
 from qa_assets_tests.streaming.readers import read_committed
 

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from qa_assets.cli import app
 from qa_assets.cli.ask import read_context
-from qa_assets.training import tiny_t5
+from qa_assets.models import tiny_t5
 
 _CONTEXT = "The Norse leader was Rollo."
 

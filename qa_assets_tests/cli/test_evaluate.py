@@ -8,9 +8,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from qa_assets.cli import app
-from qa_assets.embedded.generated_squad import generate
-from qa_assets.squad.evaluation_input import read_questions
-from qa_assets.training import tiny_t5
+from qa_assets.models import tiny_t5
+from qa_assets.tasks.question_answering.generated import generate
+from qa_assets.tasks.question_answering.squad_files import read_questions
 from qa_assets_tests.shared_data import SQUAD_DIR, requires_squad
 
 KEYS = ["exact", "f1", "total", "HasAns_exact", "HasAns_f1", "HasAns_total"]

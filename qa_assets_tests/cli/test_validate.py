@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qa_assets_tests.squad.test_source import article
+from qa_assets_tests.data.test_sources import article
 
 COMMAND = [str(Path(sys.executable).with_name("qa-assets")), "validate"]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.defs.assets.evaluation import best_model
+from qa_assets.models import tiny_t5
 from qa_assets.settings import load_settings
-from qa_assets.squad.prompts import source_text
-from qa_assets.training import tiny_t5
+from qa_assets.tasks.question_answering.prompts import source_text
 from qa_assets.training.config import TrainingConfig
 
 _CONFIG = TrainingConfig(max_target_tokens=8, precision="fp32", eval_batch_size=16)

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from qa_assets.artifacts import Artifact, ArtifactStore
+from qa_assets.core.artifacts import Artifact, ArtifactStore
 from qa_assets.defs.assets.training import TrainingOverrides, _work
 from qa_assets.settings import load_settings
 from qa_assets.training.config import RECIPE, SearchSpace, TrainingConfig

@@ -10,7 +10,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.defs.assets.raw import raw_squad
 from qa_assets.defs.assets.retention import kept_versions
 from qa_assets.defs.assets.splits import split_squad
@@ -19,7 +19,7 @@ from qa_assets.defs.jobs import clean_up
 from qa_assets.defs.resources.spark import SparkResource
 from qa_assets.defs.versions import with_settings
 from qa_assets.settings import Settings, load_settings
-from qa_assets_tests.squad.test_source import article, write_squad
+from qa_assets_tests.data.test_sources import article, write_squad
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -6,12 +6,12 @@ from pathlib import Path
 import dagster as dg
 import pyarrow.parquet as pq
 
-from qa_assets.artifacts import Artifact, ArtifactStore
+from qa_assets.core.artifacts import Artifact, ArtifactStore
 from qa_assets.defs.assets.evaluation import test_report as report_asset
-from qa_assets.embedded.generated_squad import generate
+from qa_assets.models import tiny_t5
 from qa_assets.settings import load_settings
-from qa_assets.squad.evaluation_input import read_questions
-from qa_assets.training import tiny_t5
+from qa_assets.tasks.question_answering.generated import generate
+from qa_assets.tasks.question_answering.squad_files import read_questions
 from qa_assets.training.config import TrainingConfig
 
 

@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from dagster import DagsterRunStatus
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.defs.sensors import new_questions
 from qa_assets.settings import Settings, load_settings
 from qa_assets.streaming import kafka, producer

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qa_assets.deployment.ctranslate2 import convert
-from qa_assets.deployment.onnx import export, token_bias
-from qa_assets.deployment.spark_nlp import import_onnx
-from qa_assets.training import tiny_t5
-from qa_assets.training.base_model import save
+from qa_assets.deployment.engines.ctranslate2 import convert
+from qa_assets.deployment.engines.onnx_export import export, token_bias
+from qa_assets.deployment.engines.spark_nlp import import_onnx
+from qa_assets.models import tiny_t5
+from qa_assets.models.base_model import save
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

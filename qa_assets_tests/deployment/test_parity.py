@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from qa_assets.deployment import parity
-from qa_assets.squad import metric
-from qa_assets.squad.prompts import source_text
-from qa_assets.squad.windows import PieceCounter, Windows
+from qa_assets.tasks.question_answering import metric
+from qa_assets.tasks.question_answering.prompts import source_text
+from qa_assets.tasks.question_answering.windows import PieceCounter, Windows
 from qa_assets_tests.deployment.conftest import UNUSED_IDS
 
 ROWS: list[dict[str, Any]] = [

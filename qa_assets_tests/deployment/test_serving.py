@@ -9,9 +9,9 @@ import pytest
 
 from qa_assets.deployment import provenance, serving
 from qa_assets.deployment.provenance import Engine, Provenance, ProvenanceError
-from qa_assets.squad.prompts import source_text
-from qa_assets.squad.windows import PieceCounter, Windows, best
-from qa_assets.training import base_model, generation
+from qa_assets.models import base_model, decoding
+from qa_assets.tasks.question_answering.prompts import source_text
+from qa_assets.tasks.question_answering.windows import PieceCounter, Windows, best
 from qa_assets_tests.deployment.conftest import MAX_NEW_TOKENS
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_answers_are_those_of_transformers(
     expected = []
     for row in [*GOOD, LONG]:
         sources = windows.sources(*row)
-        said, sure = generation.answer(
+        said, sure = decoding.answer(
             model, tokenizer, sources, NO_ANSWER, max_new_tokens=MAX_NEW_TOKENS, batch_size=8,
             max_source_tokens=5_000, window_overlap_tokens=0, precision="fp32",
         )  # fmt: skip

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from qa_assets.artifacts import Artifact
+from qa_assets.core.artifacts import Artifact
 from qa_assets.defs.promoting import card_writer
+from qa_assets.models import base_model
 from qa_assets.promotion import champions
 from qa_assets.promotion.champions import Outcome, PromotionError
-from qa_assets.training import base_model
 from qa_assets_tests.promotion_bench import Bench, report
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.dataset as ds
 from confluent_kafka import Producer
 
-from qa_assets.streaming.batches import Model
 from qa_assets.streaming.config import KafkaSettings, StreamSettings
 from qa_assets.streaming.consumer import StreamSummary, answer_available
 from qa_assets.streaming.kafka import client_config
+from qa_assets.streaming.micro_batch import Model
 from qa_assets.streaming.producer import produce_questions
 from qa_assets_tests.streaming.readers import read_committed
 

@@ -4,9 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from qa_assets.streaming.batches import Model
 from qa_assets.streaming.config import StreamSettings
 from qa_assets.streaming.consumer import StreamSummary, answer_always
+from qa_assets.streaming.micro_batch import Model
 from qa_assets_tests.streaming.stream import Stream
 
 

@@ -10,14 +10,14 @@ import jsonschema
 import pytest
 from confluent_kafka import Producer
 
-from qa_assets.streaming.batches import ConsumerError
 from qa_assets.streaming.kafka import (
     KafkaUnavailable,
     client_config,
     end_offsets,
 )
 from qa_assets.streaming.messages import ANSWER_SCHEMA
-from qa_assets.streaming.publishing import Publisher
+from qa_assets.streaming.micro_batch import ConsumerError
+from qa_assets.streaming.publisher import Publisher
 from qa_assets_tests.streaming.stream import Stream
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from qa_assets.embedded.broker import broker
-from qa_assets.embedded.secured import Secured
+from qa_assets.local.broker import broker
+from qa_assets.local.secured import Secured
 from qa_assets.settings import SettingsError, load_settings
 from qa_assets.streaming.config import KafkaSettings
 from qa_assets.streaming.kafka import KafkaUnavailable, end_offsets, ensure_topics

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from qa_assets.training import adapters, base_model
+from qa_assets.models import base_model
+from qa_assets.training import adapters
 from qa_assets.training.adapters import AdapterError
 from qa_assets.training.config import TrainingConfig
-from qa_assets_tests.training.conftest import CONFIG
 from qa_assets_tests.training.test_loop import train
+from qa_assets_tests.training_fixtures import CONFIG
 
 _SHORT: dict[str, Any] = {"epochs": 1, "evaluations": 1}
 

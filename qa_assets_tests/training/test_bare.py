@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
+from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT
 
 _ABSENT = [
     "ray", "dagster", "pyspark", "mlflow", "sparknlp", "typer", "rich", "confluent_kafka",

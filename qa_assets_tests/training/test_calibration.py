@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.training import base_model, calibration, features, generation
+from qa_assets.models import base_model, decoding
+from qa_assets.training import calibration, features
 from qa_assets.training.features import Row
-from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
+from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT
 
 
 def exact(answer: str, references: Sequence[str]) -> float:
@@ -40,7 +41,7 @@ def test_calibrated_model_abstains_as_predicted(
     assert written == json.loads(json.dumps(asdict(result)))
 
     model, tokenizer = base_model.load(model_dir)
-    texts = generation.generate(
+    texts = decoding.generate(
         model,
         tokenizer,
         sources,
@@ -64,7 +65,7 @@ def test_a_question_in_windows_abstains_where_all_of_them_do(
     for bias in (-sorted(margins)[10] + 1e-3, -sorted(margins)[20] + 1e-3):
         model.generation_config.sequence_bias = [[[token], bias]]
         options = config.answering | {"max_new_tokens": 1}
-        said, _ = generation.answer(model, tokenizer, sources, NULL_TEXT, **options)
+        said, _ = decoding.answer(model, tokenizer, sources, NULL_TEXT, **options)
         assert [not text for text in said] == [margin + bias > 0 for margin in margins]
         assert 5 < said.count("") < 25
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qa_assets.training import base_model, dataset, features
-from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
+from qa_assets.models import base_model
+from qa_assets.training import dataset, features
+from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT
 
 _SOURCES = np.array([number * 37 % 101 + 60 for number in range(2050)])
 _TARGETS = np.array([20 if number % 11 == 0 else 2 + number % 5 for number in range(2050)])

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from qa_assets.squad import metric
-from qa_assets.training import loop, state
+from qa_assets.tasks.question_answering import metric
+from qa_assets.training import checkpoint, loop
+from qa_assets.training.checkpoint import DivergedError, TrainingError
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.result import RESULT, TrainingResult
-from qa_assets.training.state import DivergedError, TrainingError
-from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
 from qa_assets_tests.training.test_loop import train
+from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT
 
 _CHANGES: dict[str, Any] = {"epochs": 4, "evaluations": 3, "average_last": 2}
 
@@ -87,7 +87,7 @@ def test_killed_processes_are_gone_on_from(
 
 def steps_of(out: Path) -> int:
     """The step of the last checkpoint."""
-    found = state.checkpoints(out)
+    found = checkpoint.checkpoints(out)
     return int(found[-1].name.split("-")[1]) if found else 0
 
 
@@ -100,7 +100,7 @@ def test_stops_in_time_and_goes_on(
         result = train(base, data, tmp_path, _CHANGES, max_seconds=0.3)
         if result.finished:
             break
-        assert state.checkpoints(tmp_path)
+        assert checkpoint.checkpoints(tmp_path)
     assert calls > 1
     require_same(result, unbroken)
 
@@ -113,8 +113,8 @@ def test_adapters_and_optimisers_go_on(
     whole = train(base, data, tmp_path / "whole", changes)
     first = train(base, data, tmp_path / "broken", changes, max_seconds=0)
     assert first.steps == 1
-    (checkpoint,) = state.checkpoints(tmp_path / "broken")
-    size = sum(file.stat().st_size for file in checkpoint.iterdir())
+    (last,) = checkpoint.checkpoints(tmp_path / "broken")
+    size = sum(file.stat().st_size for file in last.iterdir())
     assert size < 0.2 * (whole.checkpoint / "model.safetensors").stat().st_size
     require_same(train(base, data, tmp_path / "broken", changes), whole)
 
@@ -162,9 +162,9 @@ def test_what_a_killed_write_left_is_cleared(base: Path, data: Path, tmp_path: P
 
 
 def test_two_at_once_are_not_let(base: Path, data: Path, tmp_path: Path) -> None:
-    with state.only_one(tmp_path):
+    with checkpoint.only_one(tmp_path):
         monkey = pytest.MonkeyPatch()
-        monkey.setattr(state, "_PATIENCE", 0)
+        monkey.setattr(checkpoint, "_PATIENCE", 0)
         with monkey.context(), pytest.raises(TrainingError, match="another process"):
             train(base, data, tmp_path)
         monkey.undo()
@@ -175,7 +175,7 @@ def test_full_disk_keeps_the_last_checkpoint(
 ) -> None:
     """The operating system refuses files beyond a size, as a full disk would."""
     train(base, data, tmp_path, _CHANGES, max_seconds=0)
-    (kept,) = state.checkpoints(tmp_path)
+    (kept,) = checkpoint.checkpoints(tmp_path)
     size = (kept / "weights.safetensors").stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
@@ -192,7 +192,7 @@ def test_diverging_keeps_the_last_good_checkpoint(base: Path, data: Path, tmp_pa
     import torch
 
     train(base, data, tmp_path, _CHANGES, max_seconds=0)
-    (kept,) = state.checkpoints(tmp_path)
+    (kept,) = checkpoint.checkpoints(tmp_path)
     step = torch.nn.utils.clip_grad_norm_
 
     def broken(parameters: list[Any], most: float) -> Any:
@@ -203,25 +203,25 @@ def test_diverging_keeps_the_last_good_checkpoint(base: Path, data: Path, tmp_pa
         patch.setattr(torch.nn.utils, "clip_grad_norm_", broken)
         with pytest.raises(DivergedError, match="gradient at step 2 is nan: lower the learning"):
             train(base, data, tmp_path, _CHANGES)
-    assert state.checkpoints(tmp_path) == [kept]
+    assert checkpoint.checkpoints(tmp_path) == [kept]
 
 
 def test_out_of_memory_names_the_remedy(base: Path, data: Path, tmp_path: Path) -> None:
     """What a step needs is more than any machine has: the allocator's own error."""
     import torch
 
-    from qa_assets.training import fast_t5
+    from qa_assets.models.t5 import training
 
     def large(*_: Any, **__: Any) -> Any:
         return torch.empty(2**45)
 
     train(base, data, tmp_path, _CHANGES, max_seconds=0)
-    (kept,) = state.checkpoints(tmp_path)
+    (kept,) = checkpoint.checkpoints(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast_t5.FastT5, "forward", large)
+        patch.setattr(training.FastT5, "forward", large)
         with pytest.raises(TrainingError, match=r"out of memory at step 2: lower max_batch_tokens"):
             train(base, data, tmp_path, _CHANGES)
-    assert state.checkpoints(tmp_path) == [kept]
+    assert checkpoint.checkpoints(tmp_path) == [kept]
 
 
 def test_early_stopping_and_metric(base: Path, data: Path, tmp_path: Path) -> None:

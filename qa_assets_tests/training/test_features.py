@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.squad.prompts import source_text
-from qa_assets.training import base_model, features
+from qa_assets.models import base_model
+from qa_assets.tasks.question_answering.prompts import source_text
+from qa_assets.training import features
 from qa_assets.training.features import Row
-from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
+from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT
 
 
 def test_reads_all_part_files(data: Path, rows: list[Row]) -> None:

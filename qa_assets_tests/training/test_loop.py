@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.squad import metric
-from qa_assets.training import base_model, loop
+from qa_assets.models import base_model
+from qa_assets.tasks.question_answering import metric
+from qa_assets.training import loop
+from qa_assets.training.checkpoint import TrainingError
 from qa_assets.training.result import RESULT, TrainingResult
-from qa_assets.training.state import TrainingError
-from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
+from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT
 
 
 def train(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.training import base_model
+from qa_assets.models import base_model
 from qa_assets_tests.training.test_loop import train
 
 # parts of a few rows, so that some are smaller than the number of processes

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.squad import metric
-from qa_assets.training import base_model, calibration, selection
+from qa_assets.models import base_model
+from qa_assets.tasks.question_answering import metric
+from qa_assets.training import calibration, selection
 from qa_assets.training.features import Row
-from qa_assets_tests.training.conftest import CONFIG, NULL_TEXT
+from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT
 
 # a babbler does not end after the word that abstains
 _CONFIG = CONFIG.model_copy(update={"max_target_tokens": 1})

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from qa_assets.artifacts import Artifact, ArtifactStore, Draft
+from qa_assets.core.artifacts import Artifact, ArtifactStore, Draft
 from qa_assets.defs.resources.spark import SparkResource
 from qa_assets.defs.results import materialized
 from qa_assets.defs.tables import markdown_table
 from qa_assets.defs.versions import data_version
 from qa_assets.deployment.provenance import Engine, Provenance
+from qa_assets.evaluation.comparison import read_split
 from qa_assets.settings import Settings
-from qa_assets.squad import metric
-from qa_assets.squad.report import read_split
+from qa_assets.tasks.question_answering import metric
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from qa_assets.deployment.recipes import Measured, Task
+    from qa_assets.deployment.quantization.recipes import Measured, Task
 
 
 def _spec(name: str, kinds: set[str]) -> dg.AssetSpec:
@@ -51,8 +51,9 @@ def serving_models(
     settings: dg.ResourceParam[Settings], store: dg.ResourceParam[ArtifactStore]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Both formats in one step: they share the calibration, and the questions compared on."""
-    from qa_assets.deployment import eight_bits, parity, recipes
-    from qa_assets.squad.windows import PieceCounter, Windows
+    from qa_assets.deployment import parity
+    from qa_assets.deployment.quantization import prepare, recipes
+    from qa_assets.tasks.question_answering.windows import PieceCounter, Windows
 
     model, valid = store.latest("champion"), store.latest("valid_split")
     config = TrainingConfig(**model.info["config"])
@@ -60,7 +61,7 @@ def serving_models(
     alphas = settings.serving.alphas
     calibrating, task = _task(settings, rows, config)
     with tempfile.TemporaryDirectory(prefix="qa-assets-") as scratch:
-        weights = eight_bits.make_ready(
+        weights = prepare.make_ready(
             model.path, Path(scratch), alphas, calibrating, max_new_tokens=task.max_new_tokens
         )
         with store.write("onnx_model", model, valid) as draft:
@@ -102,7 +103,8 @@ def spark_nlp_model(
     spark: SparkResource,
 ) -> dg.MaterializeResult[None]:
     """The pipeline that answers in Spark: DocumentAssembler, then T5Transformer on ONNX Runtime."""
-    from qa_assets.deployment import parity, serving, spark_nlp
+    from qa_assets.deployment import parity, serving
+    from qa_assets.deployment.engines import spark_nlp
 
     exported = store.latest("onnx_model")
     config = TrainingConfig(**exported.info["config"])
@@ -131,7 +133,7 @@ def _task(
     settings: Settings, rows: Sequence[dict[str, Any]], config: TrainingConfig
 ) -> "tuple[list[str], Task]":
     """Sources to calibrate on, and what recipes are compared on: other rows, spread over valid."""
-    from qa_assets.deployment.recipes import Task
+    from qa_assets.deployment.quantization.recipes import Task
 
     serving = settings.serving
     calibrating = rows[:: max(5, len(rows) // serving.calibration_questions)]
@@ -152,7 +154,7 @@ def _describe(
     draft: Draft, model: Artifact, settings: Settings, chosen: str, measured: "Sequence[Measured]"
 ) -> None:
     """Note in an artefact what it was made of, and which of its directories serves."""
-    from qa_assets.deployment.recipes import FP32, INT8
+    from qa_assets.deployment.quantization.recipes import FP32, INT8
 
     # the bytes of an export are not reproducible: optimum names weights in hash order
     draft.data_version = data_version(f"{model.data_version} {chosen}", settings, draft.asset)

@@ -6,12 +6,12 @@ from typing import Any
 
 import dagster as dg
 
-from qa_assets.artifacts import Artifact, ArtifactStore
+from qa_assets.core.artifacts import Artifact, ArtifactStore
 from qa_assets.defs.results import materialized
 from qa_assets.defs.tables import curves, markdown_table
+from qa_assets.evaluation.comparison import compare, read_split
 from qa_assets.settings import Settings
-from qa_assets.squad import metric
-from qa_assets.squad.report import compare, read_split
+from qa_assets.tasks.question_answering import metric
 from qa_assets.training import selection
 from qa_assets.training.config import TrainingConfig
 
@@ -115,7 +115,7 @@ def test_report(
     """
     import pandas as pd
 
-    from qa_assets.squad.page import HTML, write_report
+    from qa_assets.evaluation.page import HTML, write_report
 
     model, test = store.latest("best_model"), store.latest("test_split")
     config = TrainingConfig(**model.info["config"])

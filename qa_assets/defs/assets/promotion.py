@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.defs.promoting import card_writer, registry_of
 from qa_assets.defs.results import materialized
 from qa_assets.defs.tables import markdown_table

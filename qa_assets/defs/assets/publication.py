@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.settings import Settings, load_settings
 
 

@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
+from qa_assets.data import sources
 from qa_assets.defs.results import materialized
 from qa_assets.defs.tables import table_schema
 from qa_assets.settings import Settings
-from qa_assets.squad import source
 
 _COLUMNS = {
     "id": ("string", "Unique in its file."),
@@ -35,7 +35,7 @@ def raw_squad(
     Generated, official, from a directory or an address of your own, or from the hub: docs/data.md.
     """
     with store.write("raw_squad") as draft:
-        facts = source.fetch(settings.data, draft.path, settings.downloads)
+        facts = sources.fetch(settings.data, draft.path, settings.downloads)
         draft.info["files"] = {name: asdict(fact) for name, fact in facts.items()}
         draft.info["source"] = settings.data.source
     numbers = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.defs.tables import markdown_table
 from qa_assets.settings import Settings
 

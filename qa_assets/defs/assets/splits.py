@@ -6,18 +6,19 @@ from typing import Any
 
 import dagster as dg
 
-from qa_assets.artifacts import Artifact, ArtifactStore
+from qa_assets.core.artifacts import Artifact, ArtifactStore
+from qa_assets.data import splits
+from qa_assets.data.content import SplitFacts
+from qa_assets.data.description import count_words, describe
+from qa_assets.data.leakage import NEAR, Overlap
 from qa_assets.defs.resources.spark import SparkResource
 from qa_assets.defs.results import materialized
 from qa_assets.defs.tables import histograms, markdown_table, sample_of, schema_of
 from qa_assets.defs.versions import data_version
+from qa_assets.models.base_model import piece_counter
 from qa_assets.settings import Settings
-from qa_assets.squad import splits, validation
-from qa_assets.squad.description import count_words, describe
-from qa_assets.squad.overlap import NEAR, Overlap
-from qa_assets.squad.profile import SplitFacts
-from qa_assets.squad.windows import Windows
-from qa_assets.training.base_model import piece_counter
+from qa_assets.tasks.question_answering import validation
+from qa_assets.tasks.question_answering.windows import Windows
 
 _MADE_OF = {
     "source": ("question", "context"),

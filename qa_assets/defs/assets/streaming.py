@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.defs.resources.spark import SparkResource
 from qa_assets.defs.results import materialized
 from qa_assets.defs.tables import markdown_table, sample_of
+from qa_assets.evaluation.comparison import read_split
 from qa_assets.settings import Settings
-from qa_assets.squad.report import read_split
 
 if TYPE_CHECKING:
     from qa_assets.streaming.consumer import StreamSummary
@@ -84,7 +84,8 @@ def answers(
     compare: here, since session and model are at hand.
     """
     from qa_assets.served import load_model
-    from qa_assets.streaming import batch, consumer
+    from qa_assets.streaming import consumer
+    from qa_assets.streaming.feed import answer_feed
 
     model = store.latest(settings.serving.model)
     out = store.root / "answers"
@@ -96,7 +97,7 @@ def answers(
     summary = consumer.answer_available(session, settings.kafka, stream, serving, out)
     feed, test = store.find("question_feed"), store.find("test_split")
     if feed is not None and test is not None:
-        batch.answer_feed(session, serving, feed.path, test.path / "rows", out)
+        answer_feed(session, serving, feed.path, test.path / "rows", out)
     state = [summary.topic_id, summary.end_offsets, model.data_version]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(sha256(json.dumps(state).encode()).hexdigest()),
@@ -142,8 +143,8 @@ def answer_report(
     """The streamed test questions: EM and F1 of their answers, latency and completeness."""
     import pandas as pd
 
-    from qa_assets.squad.report import compare
-    from qa_assets.streaming.batch import read_batch_answers
+    from qa_assets.evaluation.comparison import compare
+    from qa_assets.streaming.feed import read_batch_answers
     from qa_assets.streaming.table import answers_of_feed
 
     feed, test = store.latest("question_feed"), store.latest("test_split")

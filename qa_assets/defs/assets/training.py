@@ -10,14 +10,15 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, ValidationError
 
-from qa_assets.artifacts import Artifact, ArtifactStore
+from qa_assets.core.artifacts import Artifact, ArtifactStore
 from qa_assets.defs.results import materialized
 from qa_assets.defs.tables import curves, markdown_table
+from qa_assets.evaluation.comparison import read_split
+from qa_assets.models import tiny_t5
 from qa_assets.settings import Settings
-from qa_assets.squad import metric
-from qa_assets.squad.report import read_split
-from qa_assets.training import search, tiny_t5
+from qa_assets.tasks.question_answering import metric
 from qa_assets.training.config import SearchSpace, TrainingConfig
+from qa_assets.training.search import tuning
 
 
 class SpaceConfig(dg.Config):
@@ -97,7 +98,7 @@ def checkpoints(
     work = _work(store, settings, train, valid, training, count, space)
     with store.write("checkpoints", train, valid, min_free_bytes=2 * 1024**3) as draft:
         base = settings.model.base
-        trials = search.search(
+        trials = tuning.search(
             training,
             settings.ray,
             trials=count,
@@ -171,7 +172,7 @@ def _tiny(train: Artifact, work: Path, settings: Settings, training: TrainingCon
     return path
 
 
-def _metadata(trials: list[search.TrialResult]) -> dict[str, Any]:
+def _metadata(trials: list[tuning.TrialResult]) -> dict[str, Any]:
     """What the UI shows of a search."""
     best = max(trials, key=lambda trial: trial.metrics["f1"])
     return {

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from qa_assets.artifacts import Artifact, ArtifactStore
+from qa_assets.core.artifacts import Artifact, ArtifactStore
 from qa_assets.defs.resources.spark import SparkResource
 from qa_assets.defs.tables import markdown_table
+from qa_assets.models.decoding import to_answers
 from qa_assets.settings import Settings
-from qa_assets.squad import metric
+from qa_assets.tasks.question_answering import metric
 from qa_assets.training.config import TrainingConfig
-from qa_assets.training.generation import to_answers
 
 if TYPE_CHECKING:
     from qa_assets.deployment.parity import Parity
@@ -50,8 +50,9 @@ def parity_checks(
     settings: dg.ResourceParam[Settings], store: dg.ResourceParam[ArtifactStore]
 ) -> Iterator[dg.AssetCheckResult]:
     """Both formats, in full precision and as they serve, abstentions included."""
-    from qa_assets.deployment import ctranslate2, onnx_runtime, parity
-    from qa_assets.deployment.recipes import FP32
+    from qa_assets.deployment import parity
+    from qa_assets.deployment.engines import ctranslate2, onnx_runtime
+    from qa_assets.deployment.quantization.recipes import FP32
 
     def by_onnx(directory: Path, sources: Sequence[str], longest: int) -> list[str]:
         return onnx_runtime.answer(directory, sources, max_new_tokens=longest)
@@ -81,8 +82,9 @@ def spark_nlp_as_transformers(
     spark: SparkResource,
 ) -> dg.AssetCheckResult:
     """The saved pipeline, loaded again, answers as transformers does."""
-    from qa_assets.deployment import parity, serving, spark_nlp
-    from qa_assets.deployment.recipes import FP32
+    from qa_assets.deployment import parity, serving
+    from qa_assets.deployment.engines import spark_nlp
+    from qa_assets.deployment.quantization.recipes import FP32
 
     model = store.latest("spark_nlp_model")
     session = spark.spark_session

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 
 
 @dg.asset_check(asset="best_model", blocking=True)

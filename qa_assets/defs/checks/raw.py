@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore
-from qa_assets.files import hash_files
-from qa_assets.squad.files import inspect
+from qa_assets.core.artifacts import ArtifactStore
+from qa_assets.core.files import hash_files
+from qa_assets.tasks.question_answering.formats import inspect
 
 
 @dg.multi_asset_check(

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
+from qa_assets.data import splits
+from qa_assets.evaluation.comparison import read_split
 from qa_assets.settings import Settings
-from qa_assets.squad import splits
-from qa_assets.squad.report import read_split
 
 _POINT = 0.01
 _SPLITS = [f"{name}_split" for name in splits.NAMES]

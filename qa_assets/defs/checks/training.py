@@ -4,7 +4,7 @@ import math
 
 import dagster as dg
 
-from qa_assets.artifacts import ArtifactStore
+from qa_assets.core.artifacts import ArtifactStore
 
 
 @dg.asset_check(asset="checkpoints", blocking=True)

@@ -1,0 +1,1 @@
+"""What every other package builds on: the interface of a task, artefacts, files."""

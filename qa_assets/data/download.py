@@ -1,0 +1,96 @@
+"""Downloads of files whose SHA-256 is known: gone on with after a break, kept once whole."""
+
+import logging
+import time
+from pathlib import Path
+
+import requests
+from requests.adapters import HTTPAdapter
+from rich.filesize import decimal
+from urllib3.util import Retry
+
+from qa_assets.core.files import hash_files
+from qa_assets.tasks.question_answering.formats import SourceError
+
+_ATTEMPTS = 6
+_BLOCK = 1 << 16
+_EVERY_S = 2.0
+_PARTIAL, _COMPLETE = 206, 416
+
+_log = logging.getLogger(__name__)
+
+
+def download(url: str, sha256: str, into: Path, backoff_s: float = 1.0) -> Path:
+    """Fetch `url` into the directory `into`, unless it lies there whole.
+
+    What a broken connection or an ended process left is gone on with. Refusals that may pass (429
+    and 5xx) and breaks are tried again, each after twice the pause of the one before.
+
+    Raises:
+        SourceError: it cannot be had, or its SHA-256 is another; nothing is kept of the latter.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    whole = into / url.rsplit("/", 1)[-1]
+    if whole.is_file() and hash_files(whole) == sha256:
+        return whole
+    part = whole.with_name(f"{whole.name}.part")
+    _log.info("downloading %s", url)
+    retry = Retry(
+        total=_ATTEMPTS,
+        backoff_factor=backoff_s,
+        status_forcelist=(429, 500, 502, 503, 504),
+        allowed_methods=["GET"],
+    )
+    with requests.Session() as session:
+        session.mount(url, HTTPAdapter(max_retries=retry))
+        for attempt in range(_ATTEMPTS):
+            try:
+                _continue(session, url, part)
+                break
+            except requests.exceptions.RequestException as error:
+                if attempt + 1 == _ATTEMPTS or not _may_pass(error):
+                    raise SourceError(
+                        f"cannot download {url} ({error}): check the network and try again, what"
+                        " is there is kept; or set QA_ASSETS_DATA_SOURCE to a directory that holds"
+                        " the files"
+                    ) from None
+                pause = backoff_s * 2**attempt
+                _log.info("%s broke off (%s): again in %.0f s", whole.name, error, pause)
+                time.sleep(pause)
+    found = hash_files(part)
+    if found != sha256:
+        part.unlink()
+        raise SourceError(
+            f"{url} has SHA-256 {found}, not {sha256}: it was changed, there or on the way. Nothing"
+            " was replaced; try again, or set QA_ASSETS_DATA_SOURCE to a directory with files that"
+            " you trust"
+        )
+    part.replace(whole)
+    return whole
+
+
+def _continue(session: requests.Session, url: str, part: Path) -> None:
+    """Append what is missing, as far as the connection holds."""
+    have = part.stat().st_size if part.exists() else 0
+    # no compression on the way: ranges count the bytes of the file
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with session.get(url, stream=True, timeout=30, headers=headers) as response:
+        if have and response.status_code == _COMPLETE:
+            return
+        response.raise_for_status()
+        if response.status_code != _PARTIAL:
+            have = 0
+        size = have + int(response.headers.get("Content-Length", 0))
+        told = time.monotonic()
+        with part.open("ab" if have else "wb") as stream:
+            for block in response.iter_content(_BLOCK):
+                stream.write(block)
+                have += len(block)
+                if time.monotonic() - told > _EVERY_S or have == size:
+                    told = time.monotonic()
+                    _log.info("%s: %s of %s", part.stem, decimal(have), decimal(size))
+
+
+def _may_pass(error: requests.exceptions.RequestException) -> bool:
+    """Whether the same request may succeed later: not where the server has refused it."""
+    return error.response is None

@@ -1,0 +1,1 @@
+"""One module for each runtime or file format that a model is exported to."""

@@ -1,0 +1,164 @@
+"""The Spark NLP pipeline of an exported model: imported once, saved, reloaded, asked.
+
+T5Transformer as it is here prepends nothing to a source, cuts nothing off it and decodes greedily,
+so that its answers equal transformers' and ONNX Runtime's. Needs a session of `qa_assets.spark`.
+"""
+
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qa_assets.deployment.atomic import atomic_directory
+from qa_assets.deployment.engines.onnx_export import (
+    CONFIG,
+    DECODER,
+    ENCODER,
+    SENTENCE_PIECE,
+)
+
+if TYPE_CHECKING:
+    from pyspark.ml import PipelineModel
+    from pyspark.sql import DataFrame, SparkSession
+
+logger = logging.getLogger(__name__)
+
+_TEXT = "qa_assets_text"
+_DOCUMENT = "qa_assets_document"
+_ANSWER = "qa_assets_answer"
+_UNKNOWN = " \u2047 "  # how SentencePiece spells <unk>, which transformers leaves out
+
+
+class SparkNlpError(RuntimeError):
+    """A model that cannot be imported or loaded; the message says why and what to do."""
+
+
+def import_onnx(
+    spark: "SparkSession",
+    onnx_dir: Path,
+    out: Path,
+    *,
+    max_new_tokens: int,
+) -> None:
+    """Make the Spark NLP pipeline of an exported model and save it.
+
+    Args:
+        spark: a session that has imported no other model yet.
+        onnx_dir: what `qa_assets.deployment.engines.onnx_export.export` wrote.
+        out: a directory that does not exist, or is empty; written beside and renamed.
+        max_new_tokens: longest answer, in tokens.
+
+    Raises:
+        SparkNlpError: `onnx_dir` is not an exported model, or this session has imported one before.
+        FileExistsError: `out` exists.
+    """
+    from pyspark.ml import PipelineModel
+    from sparknlp.annotator import T5Transformer
+    from sparknlp.base import DocumentAssembler
+
+    for name in (ENCODER, DECODER, SENTENCE_PIECE, CONFIG):
+        if not (onnx_dir / name).is_file():
+            raise SparkNlpError(f"{onnx_dir} has no {name}: export the model to ONNX first")
+    if any(Path(file).name == ENCODER for file in spark.sparkContext.listFiles):
+        raise SparkNlpError(
+            f"cannot import {onnx_dir}: this session has imported a model before, and Spark NLP"
+            " would mix up their files: import it in a new session, or load saved pipelines"
+        )
+    started = time.monotonic()
+    with atomic_directory(out) as draft:
+        with tempfile.TemporaryDirectory() as view:
+            model = T5Transformer.loadSavedModel(str(_view(onnx_dir, Path(view))), spark)
+        model = (
+            model.setInputCols([_DOCUMENT])
+            .setOutputCol(_ANSWER)
+            .setTask("")
+            .setMaxNewTokens(max_new_tokens)
+            .setMaxOutputLength(max_new_tokens)
+            .setBatchSize(1)  # logits that end early allow no more; as fast on CPUs
+        )
+        document = DocumentAssembler().setInputCol(_TEXT).setOutputCol(_DOCUMENT)
+        PipelineModel([document, model]).write().overwrite().save(draft.absolute().as_uri())
+    logger.info("imported %s into Spark NLP in %.1f s", onnx_dir, time.monotonic() - started)
+
+
+def load_pipeline(spark: "SparkSession", directory: Path) -> "PipelineModel":
+    """Load a pipeline that `import_onnx` saved. A session may load any number of them.
+
+    Raises:
+        SparkNlpError: there is none in `directory`.
+    """
+    import sparknlp.annotator  # noqa: F401 - has the classes that the reader looks up by name
+    from pyspark.ml import PipelineModel
+
+    if not (directory / "metadata").is_dir():
+        raise SparkNlpError(f"{directory} holds no saved pipeline: import the model first")
+    started = time.monotonic()
+    pipeline = PipelineModel.read().session(spark).load(directory.absolute().as_uri())
+    logger.info("loaded %s in %.1f s", directory, time.monotonic() - started)
+    return pipeline
+
+
+def answer(
+    pipeline: "PipelineModel",
+    frame: "DataFrame",
+    *,
+    source: str = "source",
+    answer: str = "answer",
+) -> "DataFrame":
+    """Add the answers to the sources of a frame.
+
+    Lazy, so that each action on the result runs the model again, unless it is persisted. A source
+    that the engine fails on fails the action: its log says why.
+
+    Args:
+        pipeline: from `load_pipeline`.
+        frame: any frame with a column `source`, a text or an array of texts.
+        source: name of that column.
+        answer: name of the column to add, or to replace.
+
+    Returns:
+        The frame, its rows and columns as they were, with the answers as a column like the sources:
+        a text, empty where the source is blank or null, or an array with a text for each source
+        that is neither.
+    """
+    from pyspark.sql import functions as sf
+    from pyspark.sql.types import StringType
+
+    one = isinstance(frame.schema[source].dataType, StringType)
+    sources = sf.array(source) if one else sf.coalesce(source, sf.array())
+    # Spark NLP would invent an answer to a blank text
+    texts = sf.filter(sources, lambda text: text.rlike(r"(?U)\S"))
+    # ... and shift the answers of the rows behind an empty array; an empty text it skips
+    asked = sf.when(sf.size(texts) > 0, texts).otherwise(sf.array(sf.lit("")))
+    # what a DocumentAssembler makes of one text
+    document = sf.transform(
+        asked,
+        lambda text, number: sf.struct(
+            sf.lit("document").alias("annotatorType"),
+            sf.lit(0).alias("begin"),
+            (sf.length(text) - 1).alias("end"),
+            text.alias("result"),
+            sf.create_map(sf.lit("sentence"), number.cast("string")).alias("metadata"),
+            sf.array().cast("array<float>").alias("embeddings"),
+        ),
+    ).alias(_DOCUMENT, metadata={"annotatorType": "document"})
+    said = sf.transform(_ANSWER, lambda each: sf.trim(sf.replace(each["result"], sf.lit(_UNKNOWN))))
+    number = sf.size(sf.filter(_DOCUMENT, lambda each: each["result"] != ""))
+    failed = sf.raise_error(f"Spark NLP failed on a text of column {source}")
+    answers = sf.when(sf.size(said) == number, said).otherwise(failed)
+    return (
+        pipeline.stages[-1]
+        .transform(frame.select("*", document))
+        .withColumn(answer, sf.coalesce(sf.get(answers, sf.lit(0)), sf.lit("")) if one else answers)
+        .drop(_DOCUMENT, _ANSWER)
+    )
+
+
+def _view(onnx_dir: Path, view: Path) -> Path:
+    """Show the model as loadSavedModel wants it: a decoder_model.onnx must exist, unread."""
+    for name in (ENCODER, DECODER, SENTENCE_PIECE):
+        (view / name).parent.mkdir(exist_ok=True)
+        (view / name).symlink_to((onnx_dir / name).absolute())
+    (view / "decoder_model.onnx").symlink_to(DECODER)
+    return view

@@ -1,0 +1,1 @@
+"""Eight-bit weights: SmoothQuant, GPTQ, and the choice of a recipe."""

@@ -1,0 +1,1 @@
+"""Comparing models on the same examples: figures, intervals, the report."""

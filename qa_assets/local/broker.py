@@ -1,0 +1,274 @@
+"""A Kafka broker on loopback that needs no Docker and lives as long as it is needed, no longer.
+
+One node in KRaft mode, from the jars of `qa_assets.local.jars`. What it holds stays in its data
+directory between runs. For development: it neither authenticates nor replicates.
+"""
+
+import ipaddress
+import json
+import logging
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from qa_assets.local import process
+from qa_assets.local.jars import ensure_jars
+from qa_assets.local.java import java_executable
+from qa_assets.local.secured import Secured
+from qa_assets.streaming.config import KafkaSettings
+from qa_assets.streaming.kafka import broker_answers
+
+logger = logging.getLogger(__name__)
+
+SETTING = "QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS"
+_START_S = 60.0
+_STOP_GRACE_S = 20.0
+_HEAP = "384m"
+_LOG_CONFIG = Path(__file__).with_name("broker-log4j2.properties")
+
+
+class BrokerError(RuntimeError):
+    """The broker cannot be run; the message says why and what to change."""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A broker that answers."""
+
+    bootstrap_servers: str
+    pid: int
+    log: Path
+    started: bool
+    """Whether it was started for the caller; else it was running already and stays."""
+
+
+@contextmanager
+def broker(
+    data_dir: Path, bootstrap_servers: str, jars_dir: Path, secured: Secured | None = None
+) -> Iterator[Broker]:
+    """Have a broker for the length of the block.
+
+    One that runs on the data directory already is used and left running; else one is started, and
+    stopped at the end. It ends too when this process, or the thread that called, is killed.
+
+    Args:
+        data_dir: its log segments, properties, log file and pid; made where it is missing.
+        bootstrap_servers: `host:port` of loopback to listen on.
+        jars_dir: see `ensure_jars`.
+        secured: have clients log in, over TLS.
+
+    Raises:
+        BrokerError: the address cannot be used, or the broker does not come up.
+        JarError: its jars are not there and cannot be fetched.
+        JavaError: there is no Java 17.
+    """
+    host, port = _loopback(bootstrap_servers)
+    client = (secured.client if secured else KafkaSettings()).model_copy(
+        update={"bootstrap_servers": bootstrap_servers}
+    )
+    running = _running(data_dir, client)
+    if running is not None:
+        yield running
+        return
+    _require_free(host, port)
+    jars = ensure_jars(jars_dir, ("kafka",)).kafka
+    java: list[str | Path] = [
+        java_executable(),
+        f"-Xmx{_HEAP}",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",  # quick to start; never busy
+        f"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}",
+        "-cp",
+        f"{jars}/*",
+    ]
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log, pid_file = data_dir / "broker.log", data_dir / "broker.pid"
+    properties = _write_properties(data_dir, host, port, secured)
+    if not (data_dir / "log" / "meta.properties").exists():
+        _format(java, properties, secured.format_options() if secured else [])
+    log.unlink(missing_ok=True)
+    started = time.monotonic()
+    # SIGTERM it may take minutes over, and nobody would be there to insist; it recovers its log
+    child = process.start([*java, "kafka.Kafka", properties], log, orphaned=signal.SIGKILL)
+    try:
+        pid_file.write_text(
+            json.dumps(
+                {
+                    "pid": child.pid,
+                    "created": _created(child.pid),
+                    "bootstrap_servers": bootstrap_servers,
+                }
+            )
+        )
+        _wait_until_up(child, client, log)
+        logger.info("Kafka broker on %s in %.1f s", bootstrap_servers, time.monotonic() - started)
+        yield Broker(bootstrap_servers, child.pid, log, started=True)
+    finally:
+        process.stop(child, _STOP_GRACE_S)
+        pid_file.unlink(missing_ok=True)
+
+
+def _loopback(bootstrap_servers: str) -> tuple[str, int]:
+    """Host and port, where they are those of one loopback address.
+
+    The broker lets anybody in, so it must not be reached from outside.
+    """
+    host, _, port = bootstrap_servers.rpartition(":")
+    try:
+        if ipaddress.IPv4Address("127.0.0.1" if host == "localhost" else host).is_loopback:
+            return host, int(port)
+    except ValueError:
+        pass
+    raise BrokerError(
+        f"the embedded broker listens on one loopback address only, not on {bootstrap_servers!r}: "
+        f"set {SETTING} to 127.0.0.1:PORT, or QA_ASSETS_KAFKA_EMBEDDED=false for a broker of yours"
+    )
+
+
+def _require_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BrokerError(
+                f"the embedded broker cannot listen on port {port} of {host} "
+                f"({error.strerror}): set {SETTING} to {host}:ANOTHER_PORT, or "
+                "QA_ASSETS_KAFKA_EMBEDDED=false if what listens there is the broker to use"
+            ) from None
+
+
+def _running(data_dir: Path, client: KafkaSettings) -> Broker | None:
+    """The broker that runs on the data directory, if any.
+
+    Raises:
+        BrokerError: it runs on another address, or does not answer.
+    """
+    try:
+        known = json.loads((data_dir / "broker.pid").read_text())
+        pid, created, address = known["pid"], known["created"], known["bootstrap_servers"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if _created(pid) != created:  # ended, and the pid perhaps another process's by now
+        return None
+    log = data_dir / "broker.log"
+    if address != client.bootstrap_servers:
+        raise BrokerError(
+            f"a broker runs on {data_dir} already, on {address}: end what started it "
+            f"(process {pid}), or set {SETTING}={address}"
+        )
+    if not broker_answers(
+        KafkaSettings(bootstrap_servers=address), timeout_s=_START_S
+    ):  # it may just be starting
+        raise BrokerError(f"the broker on {data_dir} (process {pid}) does not answer; log: {log}")
+    return Broker(address, pid, log, started=False)
+
+
+def _created(pid: int) -> float | None:
+    """When a process was started, in seconds since the epoch; none: it is not there."""
+    try:
+        child = psutil.Process(pid)
+        return None if child.status() == psutil.STATUS_ZOMBIE else child.create_time()
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _write_properties(data_dir: Path, host: str, port: int, secured: Secured | None) -> Path:
+    controller, internal = _free_port(host), _free_port(host)
+    lines = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{host}:{controller}",
+        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{host}:{port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": (data_dir / "log").absolute().as_posix(),
+        "auto.create.topics.enable": "false",
+        # one node, few messages: small and quick to start
+        "num.partitions": "1",
+        "offsets.topic.num.partitions": "1",
+        "offsets.topic.replication.factor": "1",
+        "offsets.retention.minutes": str(365 * 24 * 60),  # they say what was answered
+        "transaction.state.log.num.partitions": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        # one that was killed holds its place so long: the next could not start before
+        "broker.session.timeout.ms": "6000",
+        "broker.heartbeat.interval.ms": "2000",
+        "group.initial.rebalance.delay.ms": "0",
+        "log.segment.bytes": str(16 * 1024 * 1024),
+        "log.retention.hours": "-1",  # a question is not lost because it waited
+        "num.network.threads": "2",
+        "num.io.threads": "2",
+        "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
+    }
+    if secured:
+        lines |= secured.properties(host, port, internal)
+        lines["listeners"] = f"{lines['advertised.listeners']},CONTROLLER://{host}:{controller}"
+    path = data_dir / "server.properties"
+    path.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
+    return path
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _format(java: list[str | Path], properties: Path, options: list[str]) -> None:
+    """Prepare an empty data directory, as KRaft wants it, with a cluster id of its own."""
+    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    if cluster_id.startswith("-"):  # would be read as an option
+        cluster_id = "A" + cluster_id[1:]
+    command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties]
+    command += options
+    try:
+        told = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, timeout=_START_S
+        )
+    except subprocess.TimeoutExpired:
+        raise BrokerError(f"formatting the broker's data took over {_START_S:.0f} s") from None
+    if told.returncode != 0:
+        raise BrokerError(
+            f"the broker's data directory {properties.parent} cannot be formatted:\n"
+            f"{_tail(told.stdout + told.stderr)}"
+        )
+
+
+def _wait_until_up(child: "subprocess.Popen[bytes]", client: KafkaSettings, log: Path) -> None:
+    deadline = time.monotonic() + _START_S
+    while child.poll() is None and time.monotonic() < deadline:
+        if _port_open(client.bootstrap_servers) and broker_answers(client, timeout_s=5):
+            return
+        time.sleep(0.1)
+    outcome = "ended" if child.poll() is not None else f"did not answer in {_START_S:.0f} s"
+    raise BrokerError(
+        f"the Kafka broker on {client.bootstrap_servers} {outcome}; the end of {log}:\n"
+        f"{_tail(log.read_text(errors='replace'))}"
+    )
+
+
+def _port_open(address: str) -> bool:
+    """Asked first, since librdkafka waits between tries to connect."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def _tail(text: str) -> str:
+    """The last lines of a log, less Java's stack traces."""
+    lines = [line for line in text.strip().splitlines() if not line.startswith("\tat ")]
+    return "\n".join(lines[-12:])

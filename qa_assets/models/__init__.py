@@ -1,0 +1,1 @@
+"""Hugging Face models: loading, saving, token counting, decoding."""

@@ -1,0 +1,1 @@
+"""The fast path for T5: its loss, and its decoding."""

@@ -1,0 +1,185 @@
+"""A T5 computed faster than by its own `forward`: same weights, same mathematics.
+
+transformers' T5 spends two thirds of a training step on a CPU beside its matrix products: on random
+numbers for dropout, a GELU in eight operations, softmax and norms in passes of their own, and
+logits of padding. Here each of these is one operation, and logits are computed of target tokens
+only. The submodules are called as they are, so that adapters in them (peft) are trained as well.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+# only what trains imports this module
+import torch  # noqa: TID253
+from torch import Tensor, nn  # noqa: TID253
+from torch.nn import functional  # noqa: TID253
+
+from qa_assets.models.t5 import ops
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class UnknownModelError(TypeError):
+    """A model that is no T5."""
+
+
+def require_t5(model: "PreTrainedModel") -> None:
+    """Raise `UnknownModelError` unless a model is a T5."""
+    if model.config.model_type != "t5":
+        raise UnknownModelError(
+            f"{model.name_or_path or 'this model'} is a {model.config.model_type}: fine-tuning "
+            "knows T5 models, Flan-T5 and T5 v1.1 among them"
+        )
+
+
+def is_gelu(config: Any) -> bool:
+    """Whether a T5's feed-forward layers have GELU by tanh (transformers' gelu_new), else ReLU."""
+    return "gelu" in config.dense_act_fn
+
+
+def absent_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What to add to attention's scores: the least number at padding; [rows, 1, 1, tokens].
+
+    Args:
+        mask: of shape [rows, tokens], 0 where there is padding.
+        dtype: of the scores.
+    """
+    least = torch.finfo(dtype).min
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask == 0, least)[:, None, None]
+
+
+class FastT5(nn.Module):  # type: ignore[misc]
+    """The loss of a T5's targets."""
+
+    def __init__(self, model: "PreTrainedModel", label_smoothing: float = 0.0) -> None:
+        """Compute with a model's own submodules.
+
+        Args:
+            model: a T5 of transformers, with adapters of peft or without.
+            label_smoothing: share of the probability that is spread over the vocabulary.
+
+        Raises:
+            UnknownModelError: it is no T5.
+        """
+        super().__init__()
+        require_t5(model)
+        self.model, self.label_smoothing = model, label_smoothing
+        self.config = model.config
+        self.gelu = is_gelu(model.config)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy in fp32, added up over the tokens of the targets: a scalar.
+
+        Args:
+            input_ids: of shape [rows, tokens].
+            attention_mask: of that shape, 0 where there is padding.
+            labels: of shape [rows, target tokens], -100 where there is padding.
+        """
+        model, dtype = self.model, _compute_dtype(self.model.shared.weight)
+        decoder_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)
+        # at once, so that there is but one gradient of the size of the vocabulary
+        embedded = functional.embedding(
+            torch.cat([input_ids.flatten(), decoder_ids.flatten()]), model.shared.weight
+        )
+        source, target = embedded.split([input_ids.numel(), decoder_ids.numel()])
+        absent = absent_bias(attention_mask, dtype)
+        encoded = self._stack(model.encoder, source.view(*input_ids.shape, -1), absent, None, None)
+        length = labels.shape[1]
+        future = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype).triu(1)
+        hidden = target.view(*labels.shape, -1)
+        causal = future.to(labels.device).expand(len(labels), 1, -1, -1)
+        decoded = self._stack(model.decoder, hidden, causal, encoded, absent)
+        real = labels >= 0
+        decoded = decoded[real]
+        if model.config.tie_word_embeddings:
+            decoded = decoded * model.config.d_model**-0.5
+        logits = model.lm_head(decoded).float()
+        return functional.cross_entropy(
+            logits, labels[real], label_smoothing=self.label_smoothing, reduction="sum"
+        )
+
+    def _stack(
+        self,
+        stack: Any,
+        hidden: Tensor,
+        bias: Tensor,
+        encoded: Tensor | None,
+        absent: Tensor | None,
+    ) -> Tensor:
+        """Encoder or decoder, from embedded tokens to normalised states in the computing dtype."""
+        hidden = self._drop(hidden)
+        length = hidden.shape[1]
+        first = stack.block[0].layer[0].SelfAttention
+        relative = first.compute_bias(length, length, device=hidden.device).to(bias.dtype)
+        added = bias + relative.detach()
+        for block in stack.block:
+            first, *cross, last = block.layer
+            normed = _norm(first.layer_norm, hidden, bias.dtype)
+            attended = self._attend(first.SelfAttention, normed, normed, added, relative)
+            hidden = self._add(hidden, attended)
+            if cross:
+                attention = cross[0].EncDecAttention
+                normed = _norm(cross[0].layer_norm, hidden, bias.dtype)
+                attended = self._attend(attention, normed, encoded, absent, None)
+                hidden = self._add(hidden, attended)
+            normed = _norm(last.layer_norm, hidden, bias.dtype)
+            hidden = self._add(hidden, self._feed_forward(last.DenseReluDense, normed))
+        return self._drop(_norm(stack.final_layer_norm, hidden, bias.dtype))
+
+    def _feed_forward(self, module: Any, normed: Tensor) -> Tensor:
+        if not self.config.is_gated_act:
+            return module.wo(self._drop(self._activated(module.wi(normed))))
+        inner = self._activated(module.wi_0(normed)) * module.wi_1(normed)
+        return module.wo(self._drop(inner))
+
+    def _activated(self, values: Tensor) -> Tensor:
+        return functional.gelu(values, approximate="tanh") if self.gelu else functional.relu(values)
+
+    def _attend(
+        self, module: Any, queries: Tensor, keys: Any, bias: Any, relative: Tensor | None
+    ) -> Tensor:
+        """What a module attends to; `bias` holds `relative`, which is there for its gradient."""
+        batch, heads = len(queries), module.n_heads
+
+        def by_head(values: Tensor) -> Tensor:
+            return values.view(batch, -1, heads, module.key_value_proj_dim).transpose(1, 2)
+
+        if keys is queries:
+            q, k, v = map(by_head, _projected(queries, module.q, module.k, module.v))
+        else:
+            q = by_head(module.q(queries))
+            k, v = map(by_head, _projected(keys, module.k, module.v))
+        attended = ops.Attention.apply(q, k, v, bias, relative, self._rate)
+        return module.o(attended.transpose(1, 2).flatten(2))
+
+    @property
+    def _rate(self) -> float:
+        rate: float = self.config.dropout_rate
+        return rate if self.training else 0.0
+
+    def _drop(self, values: Tensor) -> Tensor:
+        return ops.Dropout.apply(values, self._rate) if self._rate else values
+
+    def _add(self, hidden: Tensor, change: Tensor) -> Tensor:
+        return ops.AddDropped.apply(hidden, change, self._rate) if self._rate else hidden + change
+
+
+def _projected(values: Tensor, *modules: Any) -> list[Tensor]:
+    """What each of some linear layers makes of the same values, in one product if they are bare."""
+    if any(type(module) is not nn.Linear for module in modules):  # adapters
+        return [module(values) for module in modules]
+    together = functional.linear(values, torch.cat([module.weight for module in modules]))
+    return list(together.split([module.out_features for module in modules], dim=-1))
+
+
+def _compute_dtype(weight: Tensor) -> torch.dtype:
+    device = weight.device.type
+    autocast = torch.is_autocast_enabled(device)
+    dtype: torch.dtype = torch.get_autocast_dtype(device) if autocast else weight.dtype
+    return dtype
+
+
+def _norm(module: Any, hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """T5's norm: without mean and bias, computed in fp32."""
+    # peft's adapters leave norms alone, as they are no linear layers
+    return ops.Norm.apply(hidden, module.weight, module.variance_epsilon, dtype)

@@ -1,1 +1,0 @@
-"""What knows a SQuAD question: reading, validating, splitting, prompts and the official metric."""

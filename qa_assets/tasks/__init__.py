@@ -1,0 +1,1 @@
+"""One folder a task, each behind `qa_assets.core.task`."""

@@ -1,0 +1,1 @@
+"""Question answering on texts in the format of SQuAD."""

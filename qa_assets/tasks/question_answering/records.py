@@ -1,0 +1,249 @@
+"""Any data file as a Spark frame of records as they were found, with the place of each.
+
+Nothing is judged here but the structure around a record: its fields are text, or null where they
+are missing or of a type that has no text.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qa_assets.tasks.question_answering.formats import Format, format_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+NOT_AN_OBJECT = "not_an_object"
+NO_PARAGRAPHS = "article_without_paragraphs"
+NO_QAS = "paragraph_without_qas"
+
+RECORD = (
+    "file", "position", "place", "record", "fault", "id", "title", "context", "of_context",
+    "question", "answers", "is_impossible",
+)  # fmt: skip
+"""`fault` is the structural fault, `answers` an array of {text, answer_start}, both of text."""
+
+OfContext = Callable[["Column"], "Column"]
+
+_ANSWERS = "array<struct<text: string, answer_start: string>>"
+_ANSWER_LISTS = "text array<string>, answer_start array<string>"
+_CORRUPT = "_corrupt_record"
+_FIELDS = f"id string, question string, answers string, is_impossible string, {_CORRUPT} string"
+_LINE_FIELDS = f"title string, context string, {_FIELDS}"
+# positions of SQuAD files: article, paragraph, question
+_ARTICLE, _PARAGRAPH = 1 << 40, 1 << 20
+
+
+def read_records(
+    spark: "SparkSession", paths: Iterable[Path], of_context: OfContext
+) -> "DataFrame":
+    """The records of files that `files.inspect` has found readable; columns as in `RECORD`.
+
+    Args:
+        spark: a running session.
+        paths: the files.
+        of_context: the column of that name, made of a context: once for all questions about it,
+            where the format has it once.
+    """
+    from pyspark.sql import functions as F  # noqa: N812
+
+    frames = []
+    by_format: dict[Format, list[Path]] = {}
+    for path in paths:
+        by_format.setdefault(format_of(path), []).append(path)
+    for kind, some in by_format.items():
+        if kind == "json":  # one plan for all of them: planning is most of the time of small files
+            frames.append(_read_json(spark, some, of_context))
+        else:
+            read = _read_lines if kind == "jsonl" else _read_parquet
+            frames += [
+                read(spark, path).withColumn("of_context", of_context(F.col("context")))
+                for path in some
+            ]
+    return reduce(lambda one, other: one.unionAll(other), [each.select(*RECORD) for each in frames])
+
+
+def _read_json(spark: "SparkSession", paths: list[Path], of_context: OfContext) -> "DataFrame":
+    """SQuAD v1.1 or v2.0.
+
+    Each level is parsed by itself, as text, so that a fault costs no more than its own part.
+    """
+    from pyspark.sql import functions as F  # noqa: N812
+
+    articles = (
+        spark.read.schema("data array<string>")
+        .option("multiLine", True)
+        .json([str(path) for path in paths])
+        .select(
+            F.col("_metadata.file_name").alias("file"), F.posexplode("data").alias("i", "article")
+        )
+        # the file is one row: what follows is work for all cores
+        .repartition(spark.sparkContext.defaultParallelism * 2, "file", "i")
+        .select(
+            "file",
+            "i",
+            "article",
+            F.from_json("article", "title string, paragraphs array<string>").alias("parsed"),
+        )
+        .select("file", "i", "parsed.*", _unless("parsed.paragraphs", "article"))
+    )
+    paragraphs = (
+        articles.select(
+            "file", "i", "title", "article", F.posexplode_outer("paragraphs").alias("j", "text")
+        )
+        .where("article is not null or j is not null")
+        .select("*", F.from_json("text", "context string, qas array<string>").alias("parsed"))
+        .select("file", "i", "j", "title", "article", "parsed.*", _unless("parsed.qas", "text"))
+        .withColumnRenamed("text", "paragraph")
+        .withColumn("of_context", of_context(F.col("context")))
+    )
+    rows = (
+        paragraphs.select("*", F.posexplode_outer("qas").alias("k", "qa"))
+        .where("article is not null or paragraph is not null or k is not null")
+        .select("*", _parsed(F.col("qa"), _FIELDS).alias("fields"))
+    )
+    position = (
+        F.col("i") * F.lit(_ARTICLE)
+        + F.coalesce("j", F.lit(0)) * F.lit(_PARAGRAPH)
+        + F.coalesce("k", F.lit(0))
+    )
+    return rows.select(
+        "file",
+        position.alias("position"),
+        F.concat(
+            F.concat(F.lit("data["), "i", F.lit("]")),
+            F.coalesce(F.concat(F.lit(".paragraphs["), "j", F.lit("]")), F.lit("")),
+            F.coalesce(F.concat(F.lit(".qas["), "k", F.lit("]")), F.lit("")),
+        ).alias("place"),
+        F.coalesce("qa", "paragraph", "article", F.lit("null")).alias("record"),
+        F.when(F.col("j").isNull(), F.lit(NO_PARAGRAPHS))
+        .when(F.col("k").isNull(), F.lit(NO_QAS))
+        .when(_is_corrupt(F.col("fields")), F.lit(NOT_AN_OBJECT))
+        .alias("fault"),
+        "title",
+        "context",
+        "of_context",
+        *_typed("fields"),
+    )
+
+
+def _unless(parsed: str, text: str) -> "Column":
+    """The text where nothing was parsed out of it: long texts are not carried to every question."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    return F.when(F.col(parsed).isNull(), F.coalesce(text, F.lit("null"))).alias(text)
+
+
+def _read_lines(spark: "SparkSession", path: Path) -> "DataFrame":
+    from pyspark.sql import functions as F  # noqa: N812
+
+    return (
+        _numbered(spark.read.text(str(path)))
+        .where("trim(value) != ''")
+        .select(
+            F.lit(path.name).alias("file"),
+            "position",
+            F.concat(F.lit("line "), "position").alias("place"),
+            F.col("value").alias("record"),
+            _parsed(F.col("value"), _LINE_FIELDS).alias("fields"),
+        )
+        .select(
+            "file",
+            "position",
+            "place",
+            "record",
+            F.when(_is_corrupt(F.col("fields")), F.lit(NOT_AN_OBJECT)).alias("fault"),
+            "fields.title",
+            "fields.context",
+            *_typed("fields"),
+        )
+    )
+
+
+def _read_parquet(spark: "SparkSession", path: Path) -> "DataFrame":
+    from pyspark.sql import functions as F  # noqa: N812
+
+    found = spark.read.parquet(str(path))
+    optional = {
+        name: F.col(name) if name in found.columns else F.lit(None)
+        for name in ("title", "is_impossible")
+    }
+    listed = found.schema["answers"].dataType.typeName() == "array"
+    rows = _numbered(found)
+    zipped = F.col("answers") if listed else F.arrays_zip("answers.text", "answers.answer_start")
+    return rows.select(
+        F.lit(path.name).alias("file"),
+        "position",
+        F.concat(F.lit("row "), "position").alias("place"),
+        F.to_json(F.struct(*found.columns)).alias("record"),
+        F.lit(None).cast("string").alias("fault"),
+        "id",
+        optional["title"].cast("string").alias("title"),
+        "context",
+        "question",
+        _texts(zipped).alias("answers"),
+        optional["is_impossible"].cast("string").alias("is_impossible"),
+    )
+
+
+def _texts(answers: "Column") -> "Column":
+    """Answers of whatever integer type, in whatever order of the fields, as text."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    return F.transform(
+        answers,
+        lambda one: F.struct(
+            one["text"].alias("text"), one["answer_start"].cast("string").alias("answer_start")
+        ),
+    ).cast(_ANSWERS)
+
+
+def _parsed(text: "Column", fields: str) -> "Column":
+    from pyspark.sql import functions as F  # noqa: N812
+
+    return F.from_json(text, fields, {"columnNameOfCorruptRecord": _CORRUPT})
+
+
+def _is_corrupt(fields: "Column") -> "Column":
+    return fields.isNull() | fields[_CORRUPT].isNotNull()
+
+
+def _typed(fields: str) -> "list[Column]":
+    """The fields of a parsed record; answers as a list of objects, or an object of lists (HF)."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    text = F.col(f"{fields}.answers")
+    lists = F.from_json(text, _ANSWER_LISTS)
+    answers = (
+        F.when(text.startswith("["), F.from_json(text, _ANSWERS))
+        .when(
+            text.startswith("{") & lists["text"].isNotNull(),
+            _texts(
+                F.arrays_zip(
+                    lists["text"].alias("text"), lists["answer_start"].alias("answer_start")
+                )
+            ),
+        )
+        .alias("answers")
+    )
+    return [
+        F.col(f"{fields}.id"),
+        F.col(f"{fields}.question"),
+        answers,
+        F.col(f"{fields}.is_impossible"),
+    ]
+
+
+def _numbered(frame: "DataFrame") -> "DataFrame":
+    """Rows with their number in the file, from 1, as `position`."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    counts = frame.groupBy(F.spark_partition_id().alias("part")).count().collect()
+    sizes = {row["part"]: row["count"] for row in counts}
+    before = [
+        sum(sizes.get(earlier, 0) for earlier in range(part)) for part in range(max(sizes) + 1)
+    ]
+    within = F.monotonically_increasing_id().bitwiseAND(F.lit((1 << 33) - 1))
+    starts = F.array(*(F.lit(start).cast("bigint") for start in before))
+    return frame.withColumn("position", starts[F.spark_partition_id()] + within + 1)

@@ -1,0 +1,76 @@
+"""The saved and reloaded pipeline answers as transformers does, row for row."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qa_assets.deployment.engines.spark_nlp import SparkNlpError, answer, import_onnx, load_pipeline
+from qa_assets_tests.deployment.conftest import BLANK, MAX_NEW_TOKENS, SOURCES, Reference
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def test_answers_equal_transformers(
+    spark: "SparkSession", pipeline_dir: Path, reference: Reference
+) -> None:
+    """Blanks lie between the others: they would shift answers."""
+    asked = [*BLANK, *SOURCES, None]
+    said = [*[""] * len(BLANK), *reference.answers, ""]
+    order = random.Random(7).sample(range(len(asked)), len(asked))
+    frame = spark.createDataFrame(
+        [(row, {"key": str(row)}, asked[row]) for row in order],
+        "row int, metadata map<string,string>, text string",
+    ).repartition(2)
+    result = answer(load_pipeline(spark, pipeline_dir), frame, source="text", answer="said")
+    assert result.columns == ["row", "metadata", "text", "said"]
+    rows = result.collect()
+    got = {row["row"]: row for row in rows}
+    assert len(rows) == len(got) == len(asked)
+    assert [got[row]["said"] for row in range(len(asked))] == said
+    assert [got[row]["text"] for row in range(len(asked))] == asked
+    assert [got[row]["metadata"] for row in range(len(asked))] == [
+        {"key": str(row)} for row in range(len(asked))
+    ]
+
+
+def test_rows_of_several_texts_get_as_many_answers(
+    spark: "SparkSession", pipeline_dir: Path, reference: Reference
+) -> None:
+    asked = [[], SOURCES[:2], None, SOURCES[2:3], [""], SOURCES[3:7]]
+    frame = spark.createDataFrame(list(enumerate(asked)), "row int, source array<string>")
+    rows = answer(load_pipeline(spark, pipeline_dir), frame.coalesce(1)).collect()
+    said = reference.answers
+    assert [row["answer"] for row in sorted(rows)] == [[], said[:2], [], said[2:3], [], said[3:7]]
+    assert [row["source"] for row in sorted(rows)] == asked
+
+
+def test_a_second_import_is_refused(
+    spark: "SparkSession", onnx_dir: Path, pipeline_dir: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SparkNlpError, match="has imported a model before"):
+        import_onnx(spark, onnx_dir, tmp_path / "out", max_new_tokens=MAX_NEW_TOKENS)
+    assert not list(tmp_path.iterdir())
+    assert [item.name for item in pipeline_dir.parent.iterdir()] == [pipeline_dir.name]
+
+
+def test_missing_files_are_named(spark: "SparkSession", onnx_dir: Path, tmp_path: Path) -> None:
+    incomplete = tmp_path / "onnx"
+    shutil.copytree(onnx_dir, incomplete)
+    (incomplete / "decoder_model_merged.onnx").unlink()
+    with pytest.raises(SparkNlpError, match=r"has no decoder_model_merged\.onnx"):
+        import_onnx(spark, incomplete, tmp_path / "out", max_new_tokens=8)
+    with pytest.raises(SparkNlpError, match="holds no saved pipeline"):
+        load_pipeline(spark, tmp_path)
+
+
+def test_parameters_are_saved(pipeline_dir: Path) -> None:
+    (stage,) = (pipeline_dir / "stages").glob("*T5*/metadata/part-00000")
+    parameters = json.loads(stage.read_text())["paramMap"]
+    assert parameters["batchSize"] == 1
+    assert parameters["maxNewTokens"] == parameters["maxOutputLength"] == MAX_NEW_TOKENS
+    assert parameters["task"] == ""
