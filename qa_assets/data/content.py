@@ -1,4 +1,4 @@
-"""What a written split holds, by Spark: sizes, and a hash of its content."""
+"""What a written split holds, computed by Spark: its size, and a hash of its content."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,58 +14,62 @@ if TYPE_CHECKING:
 class SplitFacts:
     """What one split holds.
 
-    `content_hash` covers all rows, whatever their order and number of files.
+    Attributes:
+        name: of the split.
+        examples: rows.
+        answerable: rows that have a reference; in the others, to abstain is right.
+        content_hash: SHA-256 over all rows, whatever their order and number of files.
     """
 
     name: str
-    questions: int
+    examples: int
     answerable: int
     content_hash: str
 
 
-def profile(splits: "Mapping[str, DataFrame]") -> list[SplitFacts]:
+def facts_of(splits: "Mapping[str, DataFrame]") -> list[SplitFacts]:
     """The facts of each split, in the order given."""
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
-    frames = [frame.withColumn("split", F.lit(name)) for name, frame in splits.items()]
-    contents = _contents(reduce(lambda one, other: one.unionAll(other), frames))
+    frames = [frame.withColumn("split", sf.lit(name)) for name, frame in splits.items()]
+    parts = _parts(reduce(lambda one, other: one.unionAll(other), frames))
     return [
         SplitFacts(
             name,
-            questions=sum(part["questions"] for part in contents[name]),
-            answerable=sum(part["answerable"] for part in contents[name]),
+            examples=sum(part["examples"] for part in parts[name]),
+            answerable=sum(part["answerable"] for part in parts[name]),
             content_hash=hashlib.sha256(
-                "".join(part["hash"] for part in contents[name]).encode()
+                "".join(part["hash"] for part in parts[name]).encode()
             ).hexdigest(),
         )
         for name in splits
     ]
 
 
-def _contents(rows: "DataFrame") -> "dict[str, list[Row]]":
+def _parts(rows: "DataFrame") -> "dict[str, list[Row]]":
     """SHA-256 over the sorted SHA-256s of the rows, and counts, of each part of each split.
 
     There are 256 parts, in order, by the first byte of the row's hash.
     """
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
-    # a control character parts the columns: validation lets none through
+    # a control character separates the columns: validation rejects those in texts
     cells = [
-        F.to_json(name) if kind.startswith("array") else F.col(name)
+        sf.col(name) if kind == "string" else sf.to_json(name)
         for name, kind in rows.dtypes
         if name != "split"
     ]
-    parts = (
-        rows.select("split", "is_impossible", F.sha2(F.concat_ws("\1", *cells), 256).alias("row"))
-        .groupBy("split", F.substring("row", 1, 2).alias("part"))
+    collected = (
+        rows.select("split", "references", sf.sha2(sf.concat_ws("\1", *cells), 256).alias("row"))
+        .groupBy("split", sf.substring("row", 1, 2).alias("part"))
         .agg(
-            F.sha2(F.concat_ws("", F.sort_array(F.collect_list("row"))), 256).alias("hash"),
-            F.count("*").alias("questions"),
-            F.count_if(~F.col("is_impossible")).alias("answerable"),
+            sf.sha2(sf.concat_ws("", sf.sort_array(sf.collect_list("row"))), 256).alias("hash"),
+            sf.count("*").alias("examples"),
+            sf.count_if(sf.size("references") > 0).alias("answerable"),
         )
         .collect()
     )
-    found: dict[str, list[Row]] = {}
-    for part in sorted(parts):
-        found.setdefault(part["split"], []).append(part)
-    return found
+    parts: dict[str, list[Row]] = {}
+    for part in sorted(collected):
+        parts.setdefault(part["split"], []).append(part)
+    return parts

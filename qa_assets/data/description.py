@@ -1,62 +1,67 @@
-"""What a written split holds, for people: question words, lengths, contexts in windows."""
+"""What a written split holds, for people: lengths, parts, and how many examples become windows."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from qa_assets.tasks.question_answering.slices import question_word
-from qa_assets.tasks.question_answering.windows import Count, Windows
+from qa_assets.core.examples import Budget, Count, Example, read_examples
+from qa_assets.core.task import Task
 
-_PROMPT = 32  # more than the tokens of a source that are neither question nor context
+_BATCH = 2048
+_MOST_VALUES = 50  # of a slice that is shown
 
 
 @dataclass
 class Description:
-    """Questions of a split, counted.
+    """Examples of a split, counted.
 
     Attributes:
-        titles: the articles.
-        types: questions by their question word.
-        question: questions by their length, like the next two.
-        context: by the length of their context.
-        answer: answerable ones by the length of their first answer.
-        windowed: questions whose context becomes windows.
-        windows: of these.
-        lost: answers of these that no window holds whole.
+        groups: how many there are.
+        lengths: examples by length, for each input field and for the first reference.
+        slices: slice, value and examples of each part that `Task.slices` tells apart.
+        windowed: examples that become several prompts.
+        windows: prompts of these.
+        lost: references of these that are the target of no prompt.
     """
 
-    titles: set[str] = field(default_factory=set)
-    types: Counter[str] = field(default_factory=Counter)
-    question: Counter[int] = field(default_factory=Counter)
-    context: Counter[int] = field(default_factory=Counter)
-    answer: Counter[int] = field(default_factory=Counter)
+    groups: int = 0
+    lengths: dict[str, Counter[int]] = field(default_factory=dict)
+    slices: list[tuple[str, str, int]] = field(default_factory=list)
     windowed: int = 0
     windows: int = 0
     lost: int = 0
 
-    @property
-    def lengths(self) -> dict[str, Counter[int]]:
-        """Questions by length, for each of what has one."""
-        return {"question": self.question, "context": self.context, "answer": self.answer}
 
-
-def describe(rows: Path, count: Count, windows: Windows | None) -> Description:
-    """Describe the rows of a split.
+def describe(task: Task, rows: Path, count: Count, budget: Budget | None) -> Description:
+    """Describe the examples of a split.
 
     Args:
+        task: theirs.
         rows: Parquet, as `splits` writes it.
         count: lengths of texts.
-        windows: how contexts are cut; None: not at all.
+        budget: of a source; None: windows are not counted.
     """
-    import pyarrow.dataset as ds
-
-    found = Description()
-    columns = ["title", "question", "context", "answers"]
-    for batch in ds.dataset(rows, format="parquet").to_batches(columns=columns):
-        _add(found, batch.to_pylist(), count, windows)
-    return found
+    examples = read_examples(rows)
+    result = Description(groups=len({example.group for example in examples}))
+    result.lengths = {
+        name: _lengths([example.inputs[name] for example in examples], count)
+        for name in task.messages.inputs
+    }
+    answers = [example.references[0] for example in examples if example.references]
+    result.lengths[task.words.response] = _lengths(answers, count)
+    slices: dict[str, list[tuple[str, int]]] = {}
+    for name, value, numbers in task.slices(examples):
+        slices.setdefault(name, []).append((value, len(numbers)))
+    result.slices = [
+        (name, value, size)
+        for name, parts in slices.items()
+        if len(parts) <= _MOST_VALUES
+        for value, size in parts
+    ]
+    if budget is not None:
+        _count_windows(result, task, examples, budget)
+    return result
 
 
 def count_words(texts: Sequence[str]) -> list[int]:
@@ -64,26 +69,23 @@ def count_words(texts: Sequence[str]) -> list[int]:
     return [len(text.split()) for text in texts]
 
 
-def _add(
-    found: Description, rows: Sequence[dict[str, Any]], count: Count, windows: Windows | None
+def _lengths(texts: Sequence[str], count: Count) -> Counter[int]:
+    """How many texts there are of each length; what repeats is tokenised once."""
+    different = list(dict.fromkeys(texts))
+    lengths: dict[str, int] = {}
+    for start in range(0, len(different), _BATCH):
+        batch = different[start : start + _BATCH]
+        lengths |= zip(batch, count(batch), strict=True)
+    return Counter(lengths[text] for text in texts)
+
+
+def _count_windows(
+    result: Description, task: Task, examples: Sequence[Example], budget: Budget
 ) -> None:
-    found.titles.update(row["title"] for row in rows)
-    found.types.update(question_word(row["question"]) for row in rows)
-    questions = count([row["question"] for row in rows])
-    different = list({row["context"] for row in rows})
-    contexts = dict(zip(different, count(different), strict=True))
-    found.question.update(questions)
-    found.context.update(contexts[row["context"]] for row in rows)
-    found.answer.update(count([row["answers"][0]["text"] for row in rows if row["answers"]]))
-    if windows is None:
-        return
-    for row, tokens in zip(rows, questions, strict=True):
-        if tokens + contexts[row["context"]] + _PROMPT <= windows.max_tokens:
-            continue
-        made = windows.of(row["question"], row["context"])
-        if len(made) > 1:
-            found.windowed += 1
-            found.windows += len(made)
-            found.lost += sum(
-                not any(window.holds(answer) for window in made) for answer in row["answers"]
-            )
+    for example in examples:
+        prompts = task.prompts(example, budget)
+        if len(prompts) > 1:
+            targets = {target for prompt in prompts for target in prompt.targets}
+            result.windowed += 1
+            result.windows += len(prompts)
+            result.lost += len(set(example.references) - targets)

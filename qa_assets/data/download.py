@@ -10,14 +10,14 @@ from rich.filesize import decimal
 from urllib3.util import Retry
 
 from qa_assets.core.files import hash_files
-from qa_assets.tasks.question_answering.formats import SourceError
+from qa_assets.core.task import SourceError
 
 _ATTEMPTS = 6
 _BLOCK = 1 << 16
 _EVERY_S = 2.0
 _PARTIAL, _COMPLETE = 206, 416
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def download(url: str, sha256: str, into: Path, backoff_s: float = 1.0) -> Path:
@@ -34,7 +34,7 @@ def download(url: str, sha256: str, into: Path, backoff_s: float = 1.0) -> Path:
     if whole.is_file() and hash_files(whole) == sha256:
         return whole
     part = whole.with_name(f"{whole.name}.part")
-    _log.info("downloading %s", url)
+    logger.info("downloading %s", url)
     retry = Retry(
         total=_ATTEMPTS,
         backoff_factor=backoff_s,
@@ -51,18 +51,18 @@ def download(url: str, sha256: str, into: Path, backoff_s: float = 1.0) -> Path:
                 if attempt + 1 == _ATTEMPTS or not _may_pass(error):
                     raise SourceError(
                         f"cannot download {url} ({error}): check the network and try again, what"
-                        " is there is kept; or set QA_ASSETS_DATA_SOURCE to a directory that holds"
+                        " is there is kept; or name as `data.source` a directory that holds"
                         " the files"
                     ) from None
                 pause = backoff_s * 2**attempt
-                _log.info("%s broke off (%s): again in %.0f s", whole.name, error, pause)
+                logger.info("%s broke off (%s): again in %.0f s", whole.name, error, pause)
                 time.sleep(pause)
     found = hash_files(part)
     if found != sha256:
         part.unlink()
         raise SourceError(
             f"{url} has SHA-256 {found}, not {sha256}: it was changed, there or on the way. Nothing"
-            " was replaced; try again, or set QA_ASSETS_DATA_SOURCE to a directory with files that"
+            " was replaced; try again, or name as `data.source` a directory with files that"
             " you trust"
         )
     part.replace(whole)
@@ -81,14 +81,14 @@ def _continue(session: requests.Session, url: str, part: Path) -> None:
         if response.status_code != _PARTIAL:
             have = 0
         size = have + int(response.headers.get("Content-Length", 0))
-        told = time.monotonic()
+        logged = time.monotonic()
         with part.open("ab" if have else "wb") as stream:
             for block in response.iter_content(_BLOCK):
                 stream.write(block)
                 have += len(block)
-                if time.monotonic() - told > _EVERY_S or have == size:
-                    told = time.monotonic()
-                    _log.info("%s: %s of %s", part.stem, decimal(have), decimal(size))
+                if time.monotonic() - logged > _EVERY_S or have == size:
+                    logged = time.monotonic()
+                    logger.info("%s: %s of %s", part.stem, decimal(have), decimal(size))
 
 
 def _may_pass(error: requests.exceptions.RequestException) -> bool:

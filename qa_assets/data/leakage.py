@@ -1,4 +1,4 @@
-"""What the test split shares with train: the same questions and contexts, or nearly so.
+"""Leakage: which texts of the test split are in train as well, or nearly so.
 
 An exact join by similarity, with the prefix filter of Chaudhuri et al. (2006): two sets of words
 that are so much alike share one of their few rarest words. No hashes, so nothing is missed.
@@ -7,7 +7,7 @@ that are so much alike share one of their few rarest words. No hashes, so nothin
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 NEAR = 0.8
 """Texts are nearly the same whose sets of words have this Jaccard similarity, or more."""
 
-_TEXTS = {"questions": "question", "contexts": "context"}
-_FOUND = "what string, number int, same boolean, similarity double, text string"
+_MATCH = "field string, number int, same boolean, similarity double, text string"
 _EXAMPLES = 10
 _WORD = re.compile(r"\w+")
 
@@ -28,43 +27,40 @@ Words = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """How much of test is in train as well.
+class Leakage:
+    """How much of an input field of test is in train as well.
 
-    The same: equal but for case, punctuation and blanks. Near: other texts, whose words are as in
-    `NEAR`. `contexts` and `questions` of test are counted once each however often they occur.
-    `examples` are the nearest of the near: `similarity, test, train`.
+    Attributes:
+        texts: distinct ones of test.
+        same: of these, in train too: equal but for case, punctuation and blanks.
+        near: others, with a text in train whose words are as in `NEAR`.
+        examples: the nearest of the near: `similarity, test, train`.
     """
 
-    questions: int
-    same_questions: int
-    near_questions: int
-    contexts: int
-    same_contexts: int
-    near_contexts: int
+    texts: int
+    same: int
+    near: int
     examples: list[dict[str, Any]] = field(default_factory=list)
 
 
-def overlap(train: "DataFrame", test: "DataFrame") -> Overlap:
-    """Count the distinct questions and contexts of `test` that occur in `train`."""
-    asked = test.select(*_TEXTS.values()).toPandas()
-    indexes = {what: Index(asked[column]) for what, column in _TEXTS.items()}
-    found = (
-        train.select(*_TEXTS.values()).mapInArrow(partial(_search, indexes=indexes), _FOUND)
-    ).collect()  # fmt: skip
-    facts: dict[str, Any] = {}
-    examples: list[dict[str, Any]] = []
-    for what, index in indexes.items():
-        rows = [row for row in found if row["what"] == what]
-        same = {row["number"] for row in rows if row["same"]}
-        near = {row["number"]: row for row in rows if row["number"] not in same}
-        facts |= {what: len(index.texts), f"same_{what}": len(same), f"near_{what}": len(near)}
-        examples += [
+def leakage(train: "DataFrame", test: "DataFrame", fields: Sequence[str]) -> dict[str, Leakage]:
+    """Count the distinct texts of `test` that occur in `train`, for each of the input fields."""
+    texts = [f"inputs.{name}" for name in fields]
+    frame = test.select(*texts).toPandas()
+    indexes = {name: Index(frame[name]) for name in fields}
+    rows = train.select(*texts).mapInArrow(partial(_search, indexes=indexes), _MATCH).collect()
+    result = {}
+    for name, index in indexes.items():
+        matches = [row for row in rows if row["field"] == name]
+        same = {row["number"] for row in matches if row["same"]}
+        near = {row["number"]: row for row in matches if row["number"] not in same}
+        examples = [
             {"similarity": row["similarity"], "test": index.texts[number], "train": row["text"]}
             for number, row in near.items()
         ]
-    examples.sort(key=lambda one: (-one["similarity"], one["test"], one["train"]))
-    return Overlap(**facts, examples=examples[:_EXAMPLES])
+        examples.sort(key=lambda row: (-row["similarity"], row["test"], row["train"]))
+        result[name] = Leakage(len(index.texts), len(same), len(near), examples[:_EXAMPLES])
+    return result
 
 
 def words_of(text: str) -> Words:
@@ -73,7 +69,7 @@ def words_of(text: str) -> Words:
 
 
 class Index:
-    """Texts to be found again by their rarest words.
+    """Texts to be looked up by their rarest words.
 
     Attributes:
         texts: by number, those that differ in their words.
@@ -93,19 +89,19 @@ class Index:
 
     def find(self, words: Words) -> Iterator[tuple[int, bool, float]]:
         """Number, sameness and similarity of the texts that are the same or near."""
-        mine = set(words)
+        query = set(words)
         candidates = {
-            number for word in self._rarest(mine) for number in self._by_word.get(word, ())
+            number for word in self._rarest(query) for number in self._by_word.get(word, ())
         }
         for number in candidates:
-            theirs = set(self._words[number])
-            shared = len(mine & theirs)
-            similarity = shared / (len(mine) + len(theirs) - shared)
+            other = set(self._words[number])
+            shared = len(query & other)
+            similarity = shared / (len(query) + len(other) - shared)
             if similarity >= NEAR:
                 yield number, self._words[number] == words, similarity
 
     def _rarest(self, words: set[str]) -> list[str]:
-        """So many of the rarest words that of a text near enough not all can be missing."""
+        """The prefix filter: any text with Jaccard >= NEAR shares one of these words."""
         count = len(words) - math.ceil(NEAR * len(words)) + 1
         order = sorted(words, key=lambda word: (self._frequency[word], word))
         return order[:count]
@@ -114,18 +110,18 @@ class Index:
 def _search(
     batches: "Iterable[pa.RecordBatch]", indexes: dict[str, Index]
 ) -> "Iterator[pa.RecordBatch]":
-    """The nearest text of a part of train for each text of the indexes; columns as in `_FOUND`."""
+    """The nearest text of a part of train for each text of the indexes; columns as in `_MATCH`."""
     import pyarrow as pa
 
-    found: dict[tuple[str, int], tuple[bool, float, str]] = {}
+    nearest: dict[tuple[str, int], tuple[bool, float, str]] = {}
     for batch in batches:
-        for what, column in _TEXTS.items():
-            for text in batch[column].unique().to_pylist():
-                for number, same, similarity in indexes[what].find(words_of(text)):
-                    one = (same, similarity, text)
-                    found[what, number] = max(found.get((what, number), one), one)
-    rows = [(*key, *value) for key, value in found.items()]
-    names = [name.split()[0] for name in _FOUND.split(", ")]
+        for name, index in indexes.items():
+            for text in batch[name].unique().to_pylist():
+                for number, same, similarity in index.find(words_of(text)):
+                    match = (same, similarity, text)
+                    nearest[name, number] = max(nearest.get((name, number), match), match)
+    rows = [(*key, *value) for key, value in nearest.items()]
+    names = [column.split()[0] for column in _MATCH.split(", ")]
     types = (pa.string(), pa.int32(), pa.bool_(), pa.float64(), pa.string())
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     yield pa.record_batch(

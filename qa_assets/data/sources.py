@@ -1,76 +1,87 @@
-"""Getting the two data files: generated, official, from a directory, an address or the hub.
+"""Getting raw data files: generated, official, from a file, a directory, an address or the hub.
 
-What is fetched is copied as it is; only data sets of the hub are written anew, as Parquet.
+What is fetched is copied as it is; only data sets of the hub are written anew, as Parquet. What a
+good file holds is the task's to say.
 """
 
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qa_assets.core.descriptions import FileFacts
+from qa_assets.core.task import SourceError, Task
+from qa_assets.data.config import DataConfig
 from qa_assets.data.download import download
-from qa_assets.settings import DataSettings
-from qa_assets.tasks.question_answering.formats import FileFacts, SourceError, inspect
-from qa_assets.tasks.question_answering.generated import generate
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-TRAIN, DEV = "train", "dev"
+TRAIN, VALID, DEV, ALL = "train", "valid", "dev", "all"
+"""What the copies of the files are called. There is `all` alone, or `train`, `dev` and perhaps
+`valid`; valid examples are held out of train where there is none."""
 HUB = "hf:"
 
-OFFICIAL_URL = "https://rajpurkar.github.io/SQuAD-explorer/dataset/"
-# SHA-256 of the files at the official address
-_OFFICIAL_SHA256 = {
-    "train-v2.0.json": "68dcfbb971bd3e96d5b46c7177b16c1a4e7d4bdef19fb204502738552dede002",
-    "dev-v2.0.json": "80a5225e94905956a6446d296ca1093975c4d3b3260f1d6c8f68bc2ab77182d8",
-}
-# names of the second file, the first one found wins
-_STEMS = {TRAIN: (TRAIN,), DEV: (DEV, "validation", "test")}
-_NAME = r"{stem}([-_]v?\d[\d.]*)?\.(json|jsonl|ndjson|parquet)"
+_TEST_STEMS = ("dev", "validation", "test")  # the first that is there wins
+_SUFFIX = r"([-_]v?\d[\d.]*)?\.(json|jsonl|ndjson|parquet|csv|tsv|txt)"
 _REMEDY = (
-    "set QA_ASSETS_DATA_SOURCE to a place that holds train.json and dev.json (or .jsonl, .parquet;"
-    " docs/data.md has examples), to `official` or to `generated`"
+    "name a place that holds train.json and dev.json (or .jsonl, .parquet; docs/data.md has"
+    " examples) as `data.source`, or `official` or `generated`"
 )
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-def fetch(settings: DataSettings, out: Path, downloads: Path) -> dict[str, FileFacts]:
-    """Write the train and the dev file under `out`, as `train` and `dev` with their formats' names.
+@dataclass(frozen=True)
+class RawFile:
+    """A data file, and whether it is `TRAIN`, `VALID`, `DEV` or `ALL`."""
+
+    role: str
+    path: Path
+
+
+def fetch(task: Task, data: DataConfig, out: Path, downloads: Path) -> dict[str, FileFacts]:
+    """Copy the data files to `out`, named by their role and format.
 
     Args:
-        settings: `source` says where from.
-        out: where to.
+        task: says what a data file is.
+        data: `source` says where from.
+        out: an existing directory.
         downloads: where downloads are kept, whole or broken off, to go on with.
 
     Returns:
-        The facts of both, train first, by file name.
+        The facts of each file by its name, train first.
 
     Raises:
         SourceError: a file is missing, cannot be had, or is no data file.
     """
-    get: Callable[[DataSettings, Path, Path], list[Path]]
-    if settings.source == "generated":
+    get: Callable[[Task, DataConfig, Path, Path], Sequence[RawFile]]
+    if data.source == "generated":
         get = _generate
-    elif settings.source == "official":
+    elif data.source == "official":
         get = _official
-    elif settings.source.startswith(HUB):
+    elif data.source.startswith(HUB):
         get = _from_hub
     else:
-        get = _from_address if is_address(settings.source) else _from_directory
+        get = _from_address if is_address(data.source) else _from_directory
     facts = {}
-    for name, path in zip((TRAIN, DEV), get(settings, out, downloads), strict=True):
-        fact = inspect(path)  # an error should name the user's file, not our copy
-        target = out / f"{name}.{fact.format}"
-        if path.parent == out:
-            path.rename(target)
+    for file in get(task, data, out, downloads):
+        fact = task.inspect(file.path)  # an error names the user's file, not our copy
+        target = out / f"{file.role}.{fact.format}"
+        if file.path.parent == out:
+            file.path.rename(target)
         else:
-            shutil.copyfile(path, target)
+            shutil.copyfile(file.path, target)
         facts[target.name] = fact
     return facts
+
+
+def role_of(file_name: str) -> str:
+    """The role of a file that `fetch` copied."""
+    return file_name.partition(".")[0]
 
 
 def is_address(source: str) -> bool:
@@ -78,69 +89,76 @@ def is_address(source: str) -> bool:
     return "://" in source
 
 
-def locate(directory: str) -> list[Path]:
-    """The train and the dev file in a user's directory.
+def locate(source: str) -> list[RawFile]:
+    """The data files of a user's directory, or the file itself.
 
     Raises:
         SourceError: one is not there.
     """
-    place = Path(directory).expanduser()
+    place = Path(source).expanduser()
+    if place.is_file():
+        return [RawFile(ALL, place)]
     names = [item.name for item in place.iterdir()] if place.is_dir() else []
-    return [place / name for name in _choose(names, str(place.absolute()))]
+    return [RawFile(role, place / name) for role, name in _choose(names, str(place.absolute()))]
 
 
-def _choose(names: Iterable[str], place: str) -> list[str]:
-    chosen = []
-    for which, stems in _STEMS.items():
-        found = [
-            name
-            for stem in stems
-            for name in sorted(names)
-            if re.fullmatch(_NAME.format(stem=stem), name)
-        ]
-        if not found:
-            raise SourceError(f"no {' or '.join(stems)} file in {place}: {_REMEDY}")
-        if len(found) > 1:
-            _log.info("%s: %s is taken for %s, not %s", place, found[0], which, found[1:])
-        chosen.append(found[0])
+def _choose(names: Iterable[str], place: str) -> list[tuple[str, str]]:
+    """Role and name of the files to take."""
+    names = sorted(names)
+    train = _matching(names, "train")
+    tests = [name for stem in _TEST_STEMS for name in _matching(names, stem)]
+    if not train or not tests:
+        stems = " or ".join(_TEST_STEMS)
+        raise SourceError(f"no {'train' if not train else stems} file in {place}: {_REMEDY}")
+    chosen = [(TRAIN, train[0])]
+    valid = _matching(names, "valid")
+    if valid:
+        chosen.append((VALID, valid[0]))
+    chosen.append((DEV, tests[0]))
+    for role, matches in ((TRAIN, train), (VALID, valid), (DEV, tests)):
+        if len(matches) > 1:
+            logger.info("%s: %s is taken for %s, not %s", place, matches[0], role, matches[1:])
     return chosen
 
 
-def _generate(settings: DataSettings, out: Path, _: Path) -> list[Path]:
-    generate(out, questions=settings.generated_questions, seed=settings.seed)
-    return [out / "train-v2.0.json", out / "dev-v2.0.json"]
+def _matching(names: Iterable[str], stem: str) -> list[str]:
+    return [name for name in names if re.fullmatch(stem + _SUFFIX, name)]
 
 
-def _official(_: DataSettings, __: Path, downloads: Path) -> list[Path]:
-    return [
-        download(OFFICIAL_URL + name, checksum, downloads)
-        for name, checksum in _OFFICIAL_SHA256.items()
-    ]
+def _generate(task: Task, data: DataConfig, out: Path, _: Path) -> list[RawFile]:
+    train, test = task.generate(out, data.generated_examples, data.seed)
+    return [RawFile(TRAIN, train), RawFile(DEV, test)]
 
 
-def _from_directory(settings: DataSettings, _: Path, __: Path) -> list[Path]:
-    return locate(settings.source)
+def _official(task: Task, _: DataConfig, __: Path, downloads: Path) -> list[RawFile]:
+    files = [download(url, sha256, downloads) for url, sha256 in task.raw.official.items()]
+    roles = [ALL] if len(files) == 1 else [TRAIN, DEV]
+    return [RawFile(role, path) for role, path in zip(roles, files, strict=True)]
 
 
-def _from_address(settings: DataSettings, out: Path, _: Path) -> list[Path]:
-    system, root = open_address(settings.source)
+def _from_directory(_: Task, data: DataConfig, __: Path, ___: Path) -> list[RawFile]:
+    return locate(data.source)
+
+
+def _from_address(_: Task, data: DataConfig, out: Path, __: Path) -> list[RawFile]:
+    system, root = open_address(data.source)
     try:
         names = {
             item.rstrip("/").rsplit("/", 1)[-1]: item for item in system.ls(root, detail=False)
         }
-        paths = []
-        for name in _choose(names, settings.source):
-            _log.info("copying %s/%s", settings.source.rstrip("/"), name)
-            paths.append(out / f"fetched-{name}")
-            system.get_file(names[name], str(paths[-1]))
+        files = []
+        for role, name in _choose(names, data.source):
+            logger.info("copying %s/%s", data.source.rstrip("/"), name)
+            files.append(RawFile(role, out / f"fetched-{name}"))
+            system.get_file(names[name], str(files[-1].path))
     except SourceError:
         raise
     except Exception as error:  # each protocol's package has exceptions of its own
         raise SourceError(
-            f"{settings.source} cannot be read ({type(error).__name__}: {error}): check the"
+            f"{data.source} cannot be read ({type(error).__name__}: {error}): check the"
             " address, your credentials and the network"
         ) from error
-    return paths
+    return files
 
 
 def open_address(address: str) -> "tuple[AbstractFileSystem, str]":
@@ -161,28 +179,25 @@ def open_address(address: str) -> "tuple[AbstractFileSystem, str]":
     return system, root
 
 
-def _from_hub(settings: DataSettings, out: Path, downloads: Path) -> list[Path]:
+def _from_hub(_: Task, data: DataConfig, out: Path, downloads: Path) -> list[RawFile]:
     """`hf:owner/name`, or `hf:owner/name@revision`; a directory in place of the name works too."""
     import datasets
 
-    name, _, revision = settings.source.removeprefix(HUB).partition("@")
+    name, _revision, revision = data.source.removeprefix(HUB).partition("@")
     try:
-        found: Any = datasets.load_dataset(
+        loaded: Any = datasets.load_dataset(
             name, revision=revision or None, cache_dir=str(downloads / "hub")
         )
-        splits = list(found)
-        paths = []
-        for which, stems in _STEMS.items():
-            split = next((stem for stem in stems if stem in splits), None)
-            if split is None:
-                raise SourceError(f"{settings.source} has {splits}, but no {' or '.join(stems)}")
-            paths.append(out / f"fetched-{which}.parquet")
-            found[split].to_parquet(str(paths[-1]))
+        splits = [f"{split}.parquet" for split in loaded]
+        files = []
+        for role, split in _choose(splits, data.source):
+            files.append(RawFile(role, out / f"fetched-{role}.parquet"))
+            loaded[split.removesuffix(".parquet")].to_parquet(str(files[-1].path))
     except SourceError:
         raise
     except Exception as error:  # datasets raises whatever its readers and the network raise
         raise SourceError(
-            f"{settings.source} cannot be had from the hub ({type(error).__name__}: {error}): check"
+            f"{data.source} cannot be had from the hub ({type(error).__name__}: {error}): check"
             f" the name and the network, or {_REMEDY}"
         ) from error
-    return paths
+    return files

@@ -1,43 +1,45 @@
-"""Validated records to Parquet splits with Spark: whole articles, seeded, the same on any machine.
+"""Checked records to Parquet splits with Spark: whole groups, seeded, the same on any machine.
 
-The dev file is the test split; articles of the train file are held out as valid.
+Where the data says what is valid and test, that is kept; else groups of train are held out.
 """
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_assets.data.content import SplitFacts, profile
-from qa_assets.data.leakage import Overlap, overlap
-from qa_assets.settings import DataSettings
-from qa_assets.tasks.question_answering import validation
-from qa_assets.tasks.question_answering.prompts import source_column
+from qa_assets.core.task import Task
+from qa_assets.data import records
+from qa_assets.data.config import DataConfig
+from qa_assets.data.content import SplitFacts, facts_of
+from qa_assets.data.leakage import Leakage, leakage
+from qa_assets.data.sources import ALL, DEV, TRAIN, VALID, role_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-TRAIN, VALID, TEST = "train", "valid", "test"
+TEST = "test"
 NAMES = (TRAIN, VALID, TEST)
 COLUMNS = {
     "id": "Unique in its file.",
-    "title": "The article. One article is in one split only.",
-    "question": "What is asked.",
-    "context": "The text in which the answer is looked for.",
-    "answers": "Texts and where they begin in the context, in characters; none: unanswerable.",
-    "is_impossible": "Whether the context does not hold the answer.",
-    "source": "What the model reads: question and context.",
-    "target": "What it should say: the first answer, or the text that stands for none.",
-    "references": "The distinct answers that count as right.",
+    "group": "The unit of splitting: one group is in one split only.",
+    "inputs": "The fields of a request.",
+    "references": "The distinct outputs that count as right; none: to abstain is right.",
+    "extra": "What else the task keeps of a record.",
 }
 """The columns of a split, and what each holds."""
 
 _ROWS_PER_FILE = 65_536
 _CANDIDATES = 16
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+
+Strata = Counter[str]
+"""Examples by stratum, of a group or of a split."""
 
 
 class SplitError(ValueError):
@@ -46,142 +48,150 @@ class SplitError(ValueError):
 
 @dataclass(frozen=True)
 class Splits:
-    """What was made of the two files: each split, each file's validation, what train shares."""
+    """What was made of the data files.
 
+    Attributes:
+        task: with what it learnt from train.
+        splits: facts of each, in the order of `NAMES`.
+        files: what validation found in each file, by name.
+        leakage: by input field, what test shares with train.
+    """
+
+    task: Task
     splits: list[SplitFacts]
-    files: dict[str, validation.Summary]
-    shared: Overlap
-
-
-@dataclass(frozen=True)
-class Count:
-    """Questions of an article, or of a split."""
-
-    questions: int
-    unanswerable: int
+    files: dict[str, records.Summary]
+    leakage: dict[str, Leakage]
 
 
 def make_splits(
     spark: "SparkSession",
-    files: Mapping[str, Path],
-    settings: DataSettings,
+    task: Task,
+    files: Iterable[Path],
+    data: DataConfig,
     out: Mapping[str, Path],
     rejected: Path,
 ) -> Splits:
-    """Check the records of both files and write the good ones as three splits, the bad ones apart.
+    """Check the records of all files; write the good ones as three splits, the bad ones apart.
 
     Args:
         spark: a running session.
-        files: the data files, under `train` and `test`.
-        settings: seed, sizes and limits.
+        task: reads and checks the files.
+        files: as `sources.fetch` named them.
+        data: seed, sizes and limits.
         out: the directory of each split, by name.
         rejected: the directory of the rejected records.
 
     Raises:
-        SplitError: a file holds no good record, or the train file has too few articles to hold out
-            `valid_questions`.
+        SplitError: a file holds no good record, or train has too few groups to hold out
+            `valid_examples`.
     """
-    from pyspark.sql import functions as F  # noqa: N812
-
-    records = validation.read_validated(spark, files.values(), settings)
-    summaries = validation.summarise(records)
-    for name, path in files.items():
-        summary = summaries[path.name]
-        _log.info(
-            "%s: %d records, %d rejected %s, %d with an offset put right",
-            path.name, summary.records, summary.rejected, summary.reasons or "", summary.repaired,
-        )  # fmt: skip
-        if summary.rejected == summary.records:
-            raise SplitError(f"{path}: every record of {name} is bad: {summary.reasons}")
-    _write(validation.rejected(records).coalesce(1), rejected)
-    good = _rows(validation.accepted(records), settings.no_answer)
-    learn, test = (good.where(F.col("file") == files[name].name) for name in (TRAIN, TEST))
-    by_file = _articles(good)
-    articles = by_file[files[TRAIN].name]
-    held_out = hold_out(articles, settings.valid_questions, settings.seed)
-    is_valid = F.col("title").isin(held_out)
-    counts = {
-        TRAIN: _total(count for title, count in articles.items() if title not in held_out),
-        VALID: _total(articles[title] for title in held_out),
-        TEST: _total(by_file[files[TEST].name].values()),
-    }
+    paths = {path.name: path for path in files}
+    read = task.read(spark, list(paths.values()))
+    summaries = records.summarise(read)
+    for name, path in paths.items():
+        _require_good(path, summaries[name])
+    _write(records.rejected(read).coalesce(1), rejected)
+    good = _with_parts(records.accepted(read), paths)
+    task = task.fit(good.where(f"part = '{TRAIN}'"))
+    groups = _groups(good)
+    held_out: dict[str, str] = {}
+    for name in (TEST, VALID):  # what the data does not tell apart comes from train
+        if name not in groups:
+            chosen = hold_out(groups[TRAIN], data.valid_examples, data.seed)
+            groups[name] = {group: groups[TRAIN].pop(group) for group in chosen}
+            held_out |= dict.fromkeys(chosen, name)
+    good = _moved(spark, good, held_out)
     most = {
-        TRAIN: settings.train_questions,
-        VALID: min(settings.valid_questions, settings.eval_questions or settings.valid_questions),
-        TEST: settings.eval_questions,
+        TRAIN: data.train_examples,
+        VALID: min(data.valid_examples, data.eval_examples or data.valid_examples),
+        TEST: data.eval_examples,
     }
-    frames = {TRAIN: learn.where(~is_valid), VALID: learn.where(is_valid), TEST: test}
     for name in NAMES:
-        frame, total = _sample(frames[name], counts[name], most[name], settings.seed)
-        number = -(-total // _ROWS_PER_FILE)
+        total = sum(groups[name].values(), Strata())
+        frame, count = _sample(good.where(f"part = '{name}'"), total, most[name], data.seed)
+        number = -(-count // _ROWS_PER_FILE)
         _write(
-            frame.select(*COLUMNS)
-            .repartition(number, "context")
-            .sortWithinPartitions("context", "id"),
+            frame.select(*COLUMNS).repartition(number, "group").sortWithinPartitions("group", "id"),
             out[name],
         )
-        _log.info("%s split: %d questions in %d files", name, total, number)
-    records.unpersist()
+        logger.info("%s split: %d examples in %d files", name, count, number)
+    read.unpersist()
     written = {name: spark.read.parquet(str(out[name])) for name in NAMES}
-    return Splits(profile(written), summaries, overlap(written[TRAIN], written[TEST]))
+    shared = leakage(written[TRAIN], written[TEST], list(task.messages.inputs))
+    return Splits(task, facts_of(written), summaries, shared)
 
 
-def _rows(records: "DataFrame", no_answer: str) -> "DataFrame":
-    """Records with the columns of a split, and `file`."""
-    from pyspark.sql import functions as F  # noqa: N812
+def _require_good(path: Path, summary: records.Summary) -> None:
+    logger.info(
+        "%s: %d records, %d rejected %s, %d with a value put right",
+        path.name, summary.records, summary.rejected, summary.reasons or "", summary.repaired,
+    )  # fmt: skip
+    if summary.rejected == summary.records:
+        raise SplitError(f"{path}: every record is bad: {summary.reasons}")
 
-    return (
-        records.withColumn("source", source_column(F.col("question"), F.col("context")))
-        .withColumn("references", F.array_distinct("answers.text"))
-        .withColumn("target", F.coalesce(F.get("references", F.lit(0)), F.lit(no_answer)))
-        .select("file", *COLUMNS)
+
+def _with_parts(good: "DataFrame", names: Iterable[str]) -> "DataFrame":
+    """The records with the part that they are of: as they say, or as the role of their file."""
+    from pyspark.sql import functions as sf
+
+    parts = {name: {DEV: TEST, ALL: TRAIN}.get(role_of(name), role_of(name)) for name in names}
+    by_file = sf.create_map(*(sf.lit(text) for pair in parts.items() for text in pair))
+    return good.withColumn("part", sf.coalesce("part", by_file[sf.col("file")]))
+
+
+def _groups(good: "DataFrame") -> dict[str, dict[str, Strata]]:
+    """Examples of each group by stratum, by part."""
+    groups: dict[str, dict[str, Strata]] = {}
+    for part, group, stratum, count in good.groupBy("part", "group", "stratum").count().collect():
+        groups.setdefault(part, {}).setdefault(group, Strata())[stratum] = count
+    return groups
+
+
+def _moved(spark: "SparkSession", good: "DataFrame", held_out: Mapping[str, str]) -> "DataFrame":
+    """The records with groups of train in the part that they are held out for."""
+    from pyspark.sql import functions as sf
+
+    if not held_out:
+        return good
+    moves = spark.createDataFrame(list(held_out.items()), "group string, moved string")
+    is_moved = (sf.col("part") == TRAIN) & sf.col("moved").isNotNull()
+    return good.join(sf.broadcast(moves), "group", "left").withColumn(
+        "part", sf.when(is_moved, sf.col("moved")).otherwise(sf.col("part"))
     )
 
 
-def _articles(rows: "DataFrame") -> dict[str, dict[str, Count]]:
-    """Questions of each article, by file."""
-    counts = rows.groupBy("file", "title").agg({"*": "count", "is_impossible": "count_if"})
-    found: dict[str, dict[str, Count]] = {}
-    for file, title, questions, unanswerable in counts.collect():
-        found.setdefault(file, {})[title] = Count(questions, unanswerable)
-    return found
+def hold_out(groups: Mapping[str, Strata], examples: int, seed: int) -> list[str]:
+    """Names of whole groups with at least so many examples in all.
 
-
-def _total(counts: Iterable[Count]) -> Count:
-    items = list(counts)
-    return Count(sum(one.questions for one in items), sum(one.unanswerable for one in items))
-
-
-def hold_out(articles: Mapping[str, Count], questions: int, seed: int) -> list[str]:
-    """Titles of whole articles with at least so many questions in all.
-
-    Articles come in a seeded order that does not depend on the machine; of the next few, that one
-    is taken which brings the share of unanswerable questions nearest to the share of all.
+    Groups come in a seeded order that does not depend on the machine; of the next few, that one is
+    taken which brings the shares of the strata nearest to those of all.
 
     Raises:
-        SplitError: no article would be left.
+        SplitError: no group would be left.
     """
-    total = _total(articles.values())
-    share = total.unanswerable / max(1, total.questions)
-    waiting = sorted(articles, key=lambda title: _seeded(seed, title))
+    total = sum(groups.values(), Strata())
+    # the shares of all strata but one say everything
+    shares = {stratum: total[stratum] / total.total() for stratum in sorted(total)[1:]}
+    waiting = sorted(groups, key=lambda group: _seeded(seed, group))
     chosen: list[str] = []
-    have = Count(0, 0)
-    while have.questions < questions and waiting:
+    have = Strata()
+    while have.total() < examples and waiting:
 
-        def excess(title: str, have: Count = have) -> float:
-            more = articles[title]
-            return abs(
-                have.unanswerable + more.unanswerable - share * (have.questions + more.questions)
+        def excess(group: str, have: Strata = have) -> float:
+            size = have.total() + groups[group].total()
+            return sum(
+                abs(have[stratum] + groups[group][stratum] - share * size)
+                for stratum, share in shares.items()
             )
 
         best = min(waiting[:_CANDIDATES], key=excess)
         waiting.remove(best)
         chosen.append(best)
-        have = _total([have, articles[best]])
+        have = have + groups[best]
     if not waiting:
         raise SplitError(
-            f"holding out {questions} questions leaves no article to train on ({len(articles)}"
-            f" articles, {total.questions} questions): lower QA_ASSETS_DATA_VALID_QUESTIONS"
+            f"holding out {examples} examples leaves no group to train on ({len(groups)} groups,"
+            f" {total.total()} examples): lower `data.valid_examples`"
         )
     return chosen
 
@@ -191,23 +201,24 @@ def _seeded(seed: int, text: str) -> str:
 
 
 def _sample(
-    frame: "DataFrame", total: Count, limit: int | None, seed: int
+    frame: "DataFrame", total: Strata, limit: int | None, seed: int
 ) -> "tuple[DataFrame, int]":
-    """At most `limit` rows with the same share of unanswerable ones, the same on any machine."""
-    from pyspark.sql import functions as F  # noqa: N812
+    """At most `limit` rows with the same shares of the strata, the same on any machine."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as sf
 
-    if limit is None or limit >= total.questions:
-        return frame, total.questions
-    order = F.sha2(F.concat(F.lit(f"{seed}:"), F.col("id")), 256)
-    unanswerable = round(limit * total.unanswerable / total.questions)
-    parts = [
-        frame.where(which).orderBy(order).limit(count)
-        for which, count in (
-            (F.col("is_impossible"), unanswerable),
-            (~F.col("is_impossible"), limit - unanswerable),
-        )
-    ]
-    return parts[0].unionAll(parts[1]), limit
+    if limit is None or limit >= total.total():
+        return frame, total.total()
+    counts: dict[str, int] = {}
+    for stratum in sorted(total, reverse=True):  # each gets its share of what is left
+        left = limit - sum(counts.values())
+        of = sum(count for other, count in total.items() if other not in counts)
+        counts[stratum] = round(left * total[stratum] / of)
+    order = sf.sha2(sf.concat(sf.lit(f"{seed}:"), sf.col("id")), 256)
+    most = sf.create_map(*(sf.lit(item) for pair in counts.items() for item in pair))
+    place = sf.row_number().over(Window.partitionBy("stratum").orderBy(order))
+    numbered = frame.withColumn("place", place)
+    return numbered.where(sf.col("place") <= most[sf.col("stratum")]), limit
 
 
 def _write(frame: "DataFrame", path: Path) -> None:

@@ -1,1 +1,5 @@
-"""Question answering on texts in the format of SQuAD."""
+"""Question answering: an answer from a context, or none. Data in the format of SQuAD."""
+
+from qa_assets.tasks.question_answering.task import QuestionAnswering
+
+TASK = QuestionAnswering

@@ -6,33 +6,18 @@ record is left to `validation`.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from qa_assets.core.descriptions import FileFacts
 from qa_assets.core.files import hash_files
+from qa_assets.core.task import SourceError
 
 Format = Literal["json", "jsonl", "parquet"]
 REQUIRED = ("id", "question", "context", "answers")
 
 _LONGEST_RECORD = 1 << 20
 _LAYOUT = "data[].paragraphs[].{context, qas[].{id, question, answers, is_impossible}}"
-
-
-class SourceError(RuntimeError):
-    """A data file that cannot be had or read; the message names it, the place and the remedy."""
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """What one file holds; `articles` is None where the format does not tell them."""
-
-    format: Format
-    sha256: str
-    bytes: int
-    articles: int | None
-    questions: int
-    answerable: int
 
 
 def inspect(path: Path) -> FileFacts:
@@ -56,7 +41,9 @@ def inspect(path: Path) -> FileFacts:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
     if not questions:
         raise SourceError(f"{path} holds no question")
-    return FileFacts(kind, checksum, size, articles, questions, answerable)
+    return FileFacts(
+        kind, checksum, size, questions, {"articles": articles, "answerable": answerable}
+    )
 
 
 def format_of(path: Path) -> Format:

@@ -134,8 +134,8 @@ _OF_TOWNS: tuple[_Relation, ...] = (
 )
 
 
-def generate(out: Path, questions: int = 4000, seed: int = 13) -> None:
-    """Write `train-v2.0.json` and `dev-v2.0.json` into `out`.
+def generate(out: Path, questions: int = 4000, seed: int = 13) -> list[Path]:
+    """Write `train-v2.0.json` and `dev-v2.0.json` into `out`; returns both.
 
     An article is about one subject of its own, in paragraphs of two or three statements with three
     questions each, of which the third cannot be answered. A seventh of the articles are dev.
@@ -170,6 +170,7 @@ def generate(out: Path, questions: int = 4000, seed: int = 13) -> None:
         unfinished = out / f".{name}-v2.0.json"
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(out / f"{name}-v2.0.json")
+    return [out / "train-v2.0.json", out / "dev-v2.0.json"]
 
 
 def _article(

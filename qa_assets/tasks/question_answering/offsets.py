@@ -13,48 +13,48 @@ def placed(answers: "Column", context: "Column") -> "Column":
 
     Offsets count characters (Unicode code points), as SQuAD's do.
     """
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
     def place(answer: "Column") -> "Column":
         text = answer["text"]
         said = answer["answer_start"].cast("int")
-        start = F.greatest(said, F.lit(0))
-        there = (said >= 0) & (F.substr(context, said + 1, F.length(text)) == text)
-        after = F.call_function("locate", text, context, F.coalesce(start, F.lit(0)) + 1) - 1
-        from_end = F.length(context) - F.length(text)
+        start = sf.greatest(said, sf.lit(0))
+        there = (said >= 0) & (sf.substr(context, said + 1, sf.length(text)) == text)
+        after = sf.call_function("locate", text, context, sf.coalesce(start, sf.lit(0)) + 1) - 1
+        from_end = sf.length(context) - sf.length(text)
         before = (
             from_end
             + 1
-            - F.call_function(
+            - sf.call_function(
                 "locate",
-                F.reverse(text),
-                F.reverse(context),
-                F.greatest(from_end - start, F.lit(0)) + 1,
+                sf.reverse(text),
+                sf.reverse(context),
+                sf.greatest(from_end - start, sf.lit(0)) + 1,
             )
         )
         # not found: locate gives 0, so that after is -1 and before is from_end + 1
         found_after, found_before = after >= 0, (before <= from_end) & start.isNotNull()
         nearest = (
-            F.when(
+            sf.when(
                 found_before & found_after,
-                F.when(start - before <= after - start, before).otherwise(after),
+                sf.when(start - before <= after - start, before).otherwise(after),
             )
             .when(found_before, before)
             .when(found_after, after)
         )
-        return F.struct(
+        return sf.struct(
             text.alias("text"),
-            F.when(there, said).otherwise(nearest).cast("int").alias("answer_start"),
+            sf.when(there, said).otherwise(nearest).cast("int").alias("answer_start"),
         )
 
-    return F.transform(answers, place)
+    return sf.transform(answers, place)
 
 
 def repaired(answers: "Column", found: "Column") -> "Column":
     """How many offsets are other than they were said to be."""
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
-    moved = F.zip_with(
+    moved = sf.zip_with(
         answers,
         found,
         lambda said, now: (
@@ -62,4 +62,4 @@ def repaired(answers: "Column", found: "Column") -> "Column":
             & ~now["answer_start"].eqNullSafe(said["answer_start"].cast("int"))
         ),
     )
-    return F.coalesce(F.size(F.filter(moved, lambda one: one)), F.lit(0))
+    return sf.coalesce(sf.size(sf.filter(moved, lambda one: one)), sf.lit(0))

@@ -1,29 +1,31 @@
-"""The text a model sees for a question. Training, batch evaluation and streaming share it."""
+"""The text that a model reads for a question, and what it should say: change the prompt here."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column
-
-_QUESTION, _CONTEXT = "question: ", " context: "
+from qa_assets.core.examples import Budget, Example, Prompt
+from qa_assets.tasks.question_answering.windows import windows
 
 
 def source_text(question: str, context: str) -> str:
     """The model's input for one question."""
-    return f"{_QUESTION}{question}{_CONTEXT}{context}"
+    return f"question: {question} context: {context}"
 
 
-def head_of(source: str) -> str:
-    """What stands before the context in a model's input; all of it where there is no context.
+def prompts(example: Example, no_answer: str, budget: Budget | None) -> list[Prompt]:
+    """One prompt, or one for each window of a context that is too long for the budget.
 
-    A question that holds " context: " itself is taken to end there.
+    The target of a whole context is its first reference; that of a window the first answer that it
+    holds whole; `no_answer` where there is none.
     """
-    before, marker, _ = source.partition(_CONTEXT)
-    return before + marker
-
-
-def source_column(question: "Column", context: "Column") -> "Column":
-    """The same as `source_text` in Spark: null where either is null."""
-    from pyspark.sql import functions as F  # noqa: N812
-
-    return F.concat(F.lit(_QUESTION), question, F.lit(_CONTEXT), context)
+    question, context = example.inputs["question"], example.inputs["context"]
+    if budget is None:
+        return [Prompt(source_text(question, context), (*example.references, no_answer)[:1])]
+    made = windows(source_text(question, ""), context, budget)
+    if len(made) == 1:
+        return [Prompt(made[0].source, (*example.references, no_answer)[:1])]
+    answers = example.extra.get("answers", ())
+    return [
+        Prompt(
+            window.source,
+            (*(answer["text"] for answer in answers if window.holds(answer)), no_answer)[:1],
+        )
+        for window in made
+    ]

@@ -1,9 +1,10 @@
 """Parts of the questions that a mean can hide: by question word, length, article, and so on."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 
+from qa_assets.core.examples import Example
+from qa_assets.core.slicing import Slice, by_value, by_words
 from qa_assets.tasks.question_answering.metric import normalize
 
 _QUESTION_WORD = re.compile(
@@ -11,88 +12,45 @@ _QUESTION_WORD = re.compile(
 )
 _ANSWER_LENGTHS = (1, 2, 3, 5, 10)  # words at most
 
-Row = Mapping[str, Any]
-Slice = tuple[str, str, list[int]]
 
-
-def slices(rows: Sequence[Row], train_answers: Collection[str] | None = None) -> Iterator[Slice]:
-    """The parts of the questions.
-
-    Args:
-        rows: questions with `title, question, context, references`.
-        train_answers: normalised answers that the model learnt from; None leaves out that slice.
-
-    Yields:
-        What it is sliced by, the value, and the numbers of the rows.
-    """
-    answerable = [number for number, row in enumerate(rows) if row["references"]]
-    everything = list(range(len(rows)))
-    yield from _by(
+def slices(
+    examples: Sequence[Example], train_references: Collection[str] | None = None
+) -> Iterator[Slice]:
+    """The parts of the questions, see `Task.slices`."""
+    everything = range(len(examples))
+    answerable = [number for number in everything if examples[number].references]
+    yield from by_value(
         "answerable",
         everything,
-        lambda n: "answerable" if rows[n]["references"] else "no answer",
+        lambda n: "answerable" if examples[n].references else "no answer",
         ["answerable", "no answer"],
     )
-    yield from _by("question word", everything, lambda n: question_word(rows[n]["question"]), None)
-    lengths = [len(row["context"].split()) for row in rows]
-    yield from _binned("context length", everything, lengths, _quartiles(lengths))
-    answers = [len(row["references"][0].split()) if row["references"] else 0 for row in rows]
-    yield from _binned("answer length", answerable, answers, _ANSWER_LENGTHS)
-    if train_answers is not None:
-        yield from _by(
+    yield from by_value(
+        "question word", everything, lambda n: question_word(examples[n].inputs["question"])
+    )
+    contexts = [len(example.inputs["context"].split()) for example in examples]
+    yield from by_words("context length", everything, contexts)
+    lengths = [len(" ".join(example.references[:1]).split()) for example in examples]
+    yield from by_words("answer length", answerable, lengths, _ANSWER_LENGTHS)
+    if train_references is not None:
+        known = set(map(normalize, train_references))
+        yield from by_value(
             "answer seen in train",
             answerable,
             lambda n: (
                 "seen"
-                if any(normalize(text) in train_answers for text in rows[n]["references"])
+                if any(normalize(text) in known for text in examples[n].references)
                 else "not seen"
             ),
             ["seen", "not seen"],
         )
-    yield from _by("article", everything, lambda n: str(rows[n]["title"]), None)
+    yield from by_value("article", everything, lambda n: examples[n].group)
 
 
 def question_word(question: str) -> str:
     """The first question word, "how many" and "how much" as one; "other" where there is none."""
-    found = _QUESTION_WORD.search(question)
-    if found is None:
+    match = _QUESTION_WORD.search(question)
+    if match is None:
         return "other"
-    word = " ".join(found[1].lower().split())
+    word = " ".join(match[1].lower().split())
     return {"how much": "how many", "whose": "who", "whom": "who"}.get(word, word)
-
-
-def _by(
-    name: str, numbers: Sequence[int], value_of: Callable[[int], str], order: list[str] | None
-) -> Iterator[Slice]:
-    """Group rows by a value; in the order given, else the largest group first."""
-    groups: dict[str, list[int]] = {}
-    for number in numbers:
-        groups.setdefault(value_of(number), []).append(number)
-    if order is None:
-        order = sorted(groups, key=lambda value: (-len(groups[value]), value))
-    for value in order:
-        if value in groups:
-            yield name, value, groups[value]
-
-
-def _binned(
-    name: str, numbers: Sequence[int], words: Sequence[int], edges: Sequence[int]
-) -> Iterator[Slice]:
-    """Group rows by their number of words, each bin up to and including its edge."""
-    labels = []
-    for below, edge in zip([0, *edges], edges, strict=False):
-        span = f"{edge}" if below + 1 == edge else f"{below + 1} to {edge}"
-        labels.append(f"{span} word{'' if edge == 1 else 's'}")
-    labels.append(f"over {edges[-1]} words" if edges else "any")
-
-    def label(number: int) -> str:
-        return labels[sum(words[number] > edge for edge in edges)]
-
-    yield from _by(name, numbers, label, labels)
-
-
-def _quartiles(values: Sequence[int]) -> list[int]:
-    """Up to three different values that cut the sorted values into quarters."""
-    ordered = sorted(values)
-    cuts = {ordered[len(ordered) * part // 4 - 1] for part in (1, 2, 3) if len(ordered) >= 4}
-    return sorted(cuts - {ordered[-1]})

@@ -1,7 +1,7 @@
-"""Any data file as a Spark frame of records as they were found, with the place of each.
+"""SQuAD JSON, JSON Lines or Parquet as a Spark frame of records as found, with the place of each.
 
-Nothing is judged here but the structure around a record: its fields are text, or null where they
-are missing or of a type that has no text.
+Only the structure around a record is checked here: its fields are text, or null where they are
+missing or of a type that has no text. `validation` checks the fields.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,6 +9,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qa_assets.data.records import numbered
 from qa_assets.tasks.question_answering.formats import Format, format_of
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ def read_records(
     Args:
         spark: a running session.
         paths: the files.
-        of_context: the column of that name, made of a context: once for all questions about it,
-            where the format has it once.
+        of_context: computes the column of that name from a context: once for all questions about
+            it, where the format has the context once.
     """
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
     frames = []
     by_format: dict[Format, list[Path]] = {}
@@ -58,7 +59,7 @@ def read_records(
         else:
             read = _read_lines if kind == "jsonl" else _read_parquet
             frames += [
-                read(spark, path).withColumn("of_context", of_context(F.col("context")))
+                read(spark, path).withColumn("of_context", of_context(sf.col("context")))
                 for path in some
             ]
     return reduce(lambda one, other: one.unionAll(other), [each.select(*RECORD) for each in frames])
@@ -69,14 +70,14 @@ def _read_json(spark: "SparkSession", paths: list[Path], of_context: OfContext) 
 
     Each level is parsed by itself, as text, so that a fault costs no more than its own part.
     """
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
     articles = (
         spark.read.schema("data array<string>")
         .option("multiLine", True)
         .json([str(path) for path in paths])
         .select(
-            F.col("_metadata.file_name").alias("file"), F.posexplode("data").alias("i", "article")
+            sf.col("_metadata.file_name").alias("file"), sf.posexplode("data").alias("i", "article")
         )
         # the file is one row: what follows is work for all cores
         .repartition(spark.sparkContext.defaultParallelism * 2, "file", "i")
@@ -84,42 +85,42 @@ def _read_json(spark: "SparkSession", paths: list[Path], of_context: OfContext) 
             "file",
             "i",
             "article",
-            F.from_json("article", "title string, paragraphs array<string>").alias("parsed"),
+            sf.from_json("article", "title string, paragraphs array<string>").alias("parsed"),
         )
         .select("file", "i", "parsed.*", _unless("parsed.paragraphs", "article"))
     )
     paragraphs = (
         articles.select(
-            "file", "i", "title", "article", F.posexplode_outer("paragraphs").alias("j", "text")
+            "file", "i", "title", "article", sf.posexplode_outer("paragraphs").alias("j", "text")
         )
         .where("article is not null or j is not null")
-        .select("*", F.from_json("text", "context string, qas array<string>").alias("parsed"))
+        .select("*", sf.from_json("text", "context string, qas array<string>").alias("parsed"))
         .select("file", "i", "j", "title", "article", "parsed.*", _unless("parsed.qas", "text"))
         .withColumnRenamed("text", "paragraph")
-        .withColumn("of_context", of_context(F.col("context")))
+        .withColumn("of_context", of_context(sf.col("context")))
     )
     rows = (
-        paragraphs.select("*", F.posexplode_outer("qas").alias("k", "qa"))
+        paragraphs.select("*", sf.posexplode_outer("qas").alias("k", "qa"))
         .where("article is not null or paragraph is not null or k is not null")
-        .select("*", _parsed(F.col("qa"), _FIELDS).alias("fields"))
+        .select("*", _parsed(sf.col("qa"), _FIELDS).alias("fields"))
     )
     position = (
-        F.col("i") * F.lit(_ARTICLE)
-        + F.coalesce("j", F.lit(0)) * F.lit(_PARAGRAPH)
-        + F.coalesce("k", F.lit(0))
+        sf.col("i") * sf.lit(_ARTICLE)
+        + sf.coalesce("j", sf.lit(0)) * sf.lit(_PARAGRAPH)
+        + sf.coalesce("k", sf.lit(0))
     )
     return rows.select(
         "file",
         position.alias("position"),
-        F.concat(
-            F.concat(F.lit("data["), "i", F.lit("]")),
-            F.coalesce(F.concat(F.lit(".paragraphs["), "j", F.lit("]")), F.lit("")),
-            F.coalesce(F.concat(F.lit(".qas["), "k", F.lit("]")), F.lit("")),
+        sf.concat(
+            sf.concat(sf.lit("data["), "i", sf.lit("]")),
+            sf.coalesce(sf.concat(sf.lit(".paragraphs["), "j", sf.lit("]")), sf.lit("")),
+            sf.coalesce(sf.concat(sf.lit(".qas["), "k", sf.lit("]")), sf.lit("")),
         ).alias("place"),
-        F.coalesce("qa", "paragraph", "article", F.lit("null")).alias("record"),
-        F.when(F.col("j").isNull(), F.lit(NO_PARAGRAPHS))
-        .when(F.col("k").isNull(), F.lit(NO_QAS))
-        .when(_is_corrupt(F.col("fields")), F.lit(NOT_AN_OBJECT))
+        sf.coalesce("qa", "paragraph", "article", sf.lit("null")).alias("record"),
+        sf.when(sf.col("j").isNull(), sf.lit(NO_PARAGRAPHS))
+        .when(sf.col("k").isNull(), sf.lit(NO_QAS))
+        .when(_is_corrupt(sf.col("fields")), sf.lit(NOT_AN_OBJECT))
         .alias("fault"),
         "title",
         "context",
@@ -130,30 +131,30 @@ def _read_json(spark: "SparkSession", paths: list[Path], of_context: OfContext) 
 
 def _unless(parsed: str, text: str) -> "Column":
     """The text where nothing was parsed out of it: long texts are not carried to every question."""
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
-    return F.when(F.col(parsed).isNull(), F.coalesce(text, F.lit("null"))).alias(text)
+    return sf.when(sf.col(parsed).isNull(), sf.coalesce(text, sf.lit("null"))).alias(text)
 
 
 def _read_lines(spark: "SparkSession", path: Path) -> "DataFrame":
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
     return (
-        _numbered(spark.read.text(str(path)))
+        numbered(spark.read.text(str(path)))
         .where("trim(value) != ''")
         .select(
-            F.lit(path.name).alias("file"),
+            sf.lit(path.name).alias("file"),
             "position",
-            F.concat(F.lit("line "), "position").alias("place"),
-            F.col("value").alias("record"),
-            _parsed(F.col("value"), _LINE_FIELDS).alias("fields"),
+            sf.concat(sf.lit("line "), "position").alias("place"),
+            sf.col("value").alias("record"),
+            _parsed(sf.col("value"), _LINE_FIELDS).alias("fields"),
         )
         .select(
             "file",
             "position",
             "place",
             "record",
-            F.when(_is_corrupt(F.col("fields")), F.lit(NOT_AN_OBJECT)).alias("fault"),
+            sf.when(_is_corrupt(sf.col("fields")), sf.lit(NOT_AN_OBJECT)).alias("fault"),
             "fields.title",
             "fields.context",
             *_typed("fields"),
@@ -162,22 +163,22 @@ def _read_lines(spark: "SparkSession", path: Path) -> "DataFrame":
 
 
 def _read_parquet(spark: "SparkSession", path: Path) -> "DataFrame":
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
     found = spark.read.parquet(str(path))
     optional = {
-        name: F.col(name) if name in found.columns else F.lit(None)
+        name: sf.col(name) if name in found.columns else sf.lit(None)
         for name in ("title", "is_impossible")
     }
     listed = found.schema["answers"].dataType.typeName() == "array"
-    rows = _numbered(found)
-    zipped = F.col("answers") if listed else F.arrays_zip("answers.text", "answers.answer_start")
+    rows = numbered(found)
+    zipped = sf.col("answers") if listed else sf.arrays_zip("answers.text", "answers.answer_start")
     return rows.select(
-        F.lit(path.name).alias("file"),
+        sf.lit(path.name).alias("file"),
         "position",
-        F.concat(F.lit("row "), "position").alias("place"),
-        F.to_json(F.struct(*found.columns)).alias("record"),
-        F.lit(None).cast("string").alias("fault"),
+        sf.concat(sf.lit("row "), "position").alias("place"),
+        sf.to_json(sf.struct(*found.columns)).alias("record"),
+        sf.lit(None).cast("string").alias("fault"),
         "id",
         optional["title"].cast("string").alias("title"),
         "context",
@@ -189,20 +190,20 @@ def _read_parquet(spark: "SparkSession", path: Path) -> "DataFrame":
 
 def _texts(answers: "Column") -> "Column":
     """Answers of whatever integer type, in whatever order of the fields, as text."""
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
-    return F.transform(
+    return sf.transform(
         answers,
-        lambda one: F.struct(
+        lambda one: sf.struct(
             one["text"].alias("text"), one["answer_start"].cast("string").alias("answer_start")
         ),
     ).cast(_ANSWERS)
 
 
 def _parsed(text: "Column", fields: str) -> "Column":
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
-    return F.from_json(text, fields, {"columnNameOfCorruptRecord": _CORRUPT})
+    return sf.from_json(text, fields, {"columnNameOfCorruptRecord": _CORRUPT})
 
 
 def _is_corrupt(fields: "Column") -> "Column":
@@ -211,16 +212,16 @@ def _is_corrupt(fields: "Column") -> "Column":
 
 def _typed(fields: str) -> "list[Column]":
     """The fields of a parsed record; answers as a list of objects, or an object of lists (HF)."""
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as sf
 
-    text = F.col(f"{fields}.answers")
-    lists = F.from_json(text, _ANSWER_LISTS)
+    text = sf.col(f"{fields}.answers")
+    lists = sf.from_json(text, _ANSWER_LISTS)
     answers = (
-        F.when(text.startswith("["), F.from_json(text, _ANSWERS))
+        sf.when(text.startswith("["), sf.from_json(text, _ANSWERS))
         .when(
             text.startswith("{") & lists["text"].isNotNull(),
             _texts(
-                F.arrays_zip(
+                sf.arrays_zip(
                     lists["text"].alias("text"), lists["answer_start"].alias("answer_start")
                 )
             ),
@@ -228,22 +229,8 @@ def _typed(fields: str) -> "list[Column]":
         .alias("answers")
     )
     return [
-        F.col(f"{fields}.id"),
-        F.col(f"{fields}.question"),
+        sf.col(f"{fields}.id"),
+        sf.col(f"{fields}.question"),
         answers,
-        F.col(f"{fields}.is_impossible"),
+        sf.col(f"{fields}.is_impossible"),
     ]
-
-
-def _numbered(frame: "DataFrame") -> "DataFrame":
-    """Rows with their number in the file, from 1, as `position`."""
-    from pyspark.sql import functions as F  # noqa: N812
-
-    counts = frame.groupBy(F.spark_partition_id().alias("part")).count().collect()
-    sizes = {row["part"]: row["count"] for row in counts}
-    before = [
-        sum(sizes.get(earlier, 0) for earlier in range(part)) for part in range(max(sizes) + 1)
-    ]
-    within = F.monotonically_increasing_id().bitwiseAND(F.lit((1 << 33) - 1))
-    starts = F.array(*(F.lit(start).cast("bigint") for start in before))
-    return frame.withColumn("position", starts[F.spark_partition_id()] + within + 1)
