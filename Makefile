@@ -1,9 +1,8 @@
 # make run | make ui | make test; `make help` says more.
-PROFILE ?= quickstart
+PIPELINE ?= quickstart
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export QA_ASSETS_PROFILE := $(PROFILE)
 # compiled modules make every later start quicker
 unexport PYTHONDONTWRITEBYTECODE
 # threads of torch that wait must not take the cores from Spark beside them
@@ -12,17 +11,22 @@ export OMP_WAIT_POLICY := PASSIVE
 .PHONY: run train-full ui stream test chaos lint setup doctor lock clean help
 .DEFAULT_GOAL := help
 
-run: setup  ## materialise the whole graph once (PROFILE=quickstart|squad|cluster)
-	@$(BIN)/qa-assets run
+# what a run may do otherwise than its pipeline says: make run PIPELINE=squad TRAIN_EXAMPLES=4000
+LIMITS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(BASE),--base "$(BASE)") \
+  $(if $(TRAIN_EXAMPLES),--train-examples $(TRAIN_EXAMPLES)) \
+  $(if $(EVAL_EXAMPLES),--eval-examples $(EVAL_EXAMPLES))
+
+run: setup  ## materialise a pipeline once (PIPELINE=, SOURCE=, BASE=, TRAIN_EXAMPLES=, EVAL_EXAMPLES=)
+	@$(BIN)/qa-assets run $(PIPELINE) $(LIMITS)
 
 train-full: setup  ## all of SQuAD v2 by the recipe for quality, hours on a CPU; goes on if stopped
-	@$(BIN)/qa-assets run --profile squad --job train_full
+	@$(BIN)/qa-assets run squad --job squad_train_full $(LIMITS)
 
-ui: setup  ## Dagster's UI, with broker and sensor, until Ctrl-C
+ui: setup  ## Dagster's UI with all pipelines, broker and sensors, until Ctrl-C
 	@$(BIN)/qa-assets ui
 
-stream: setup  ## answer questions as they come, until Ctrl-C
-	@$(BIN)/qa-assets stream
+stream: setup  ## answer a pipeline's requests as they come (PIPELINE=), until Ctrl-C
+	@$(BIN)/qa-assets stream $(PIPELINE)
 
 test: setup lint  ## lint, types and the whole suite
 	$(BIN)/python -m pytest
@@ -30,13 +34,13 @@ test: setup lint  ## lint, types and the whole suite
 chaos: setup  ## kill driver, broker and step 50 times: is every question answered once?
 	$(BIN)/python -m qa_assets_tests.chaos
 
-lint: setup
+lint: setup  ## linter, formatter, layers, types, pipelines
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-doctor: setup  ## what of this machine is in order
-	@$(BIN)/qa-assets doctor
+doctor: setup  ## what of this machine is in order for a pipeline (PIPELINE=)
+	@$(BIN)/qa-assets doctor $(PIPELINE)
 
 setup: $(VENV)/.installed  ## the environment, from the lock
 

@@ -1,28 +1,31 @@
-"""Makes of a Hugging Face directory all that serves, for the benchmarks that ask it.
+"""Makes all serving models of a Hugging Face directory, for the benchmarks that run them.
 
     python benchmarks/models.py MODEL TRAIN MODELS [--seen FILE] [--questions 2000] [--only ENGINE]
 
 As the assets do it, with the tables of recipes; they are compared on questions of TRAIN, a SQuAD
 file, of articles that FILE does not list as seen. MODELS gets `model`, `onnx`, `ctranslate2` and
-`spark_nlp`, each but the first with `fp32` and `int8`.
+`spark_nlp`, each but the first with `fp32` and, where a recipe is good enough, `int8`.
 """
 
 import argparse
 import json
 import logging
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from qa_assets.settings import ServingSettings
+from qa_assets.core.examples import Example
+from qa_assets.deployment.config import EngineName, ServingConfig
+from qa_assets.models.tokens import SPIECE
+from qa_assets.tasks.question_answering import TASK
 
-LONGEST = 32
-NO_ANSWER = "unavailable"
+QA = TASK()
+MAX_NEW_TOKENS, MAX_SOURCE_TOKENS, WINDOW_OVERLAP_TOKENS = 32, 512, 128
 _IMPORT = """
 import sys
 from pathlib import Path
@@ -32,87 +35,85 @@ import_pipeline(*map(Path, sys.argv[1:]))
 """
 
 
-def read(path: Path, seen: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The questions of a SQuAD file, shuffled, always alike."""
-    from qa_assets.tasks.question_answering.prompts import source_text
+def read(path: Path, seen: Sequence[str] = ()) -> list[Example]:
+    """The questions of a SQuAD file, in a random order that is always the same."""
+    examples = [example for example in QA.read_examples(path) if example.group not in seen]
+    random.Random(7).shuffle(examples)
+    return examples
 
-    rows = [
-        {
-            "id": one["id"],
-            "title": article["title"],
-            "question": one["question"],
-            "context": paragraph["context"],
-            "source": source_text(one["question"], paragraph["context"]),
-            "references": [answer["text"] for answer in one["answers"]],
-        }
-        for article in json.loads(path.read_bytes())["data"]
-        if article["title"] not in seen
-        for paragraph in article["paragraphs"]
-        for one in paragraph["qas"]
-    ]
-    random.Random(7).shuffle(rows)
-    return rows
+
+def source_of(example: Example) -> str:
+    """The source of a question with its whole context."""
+    return QA.prompts(example)[0].source
 
 
 def prepare(
     model: Path, train: Path, models: Path, seen: Path | None, count: int, only: list[str]
 ) -> None:
-    """Make all that `run` measures."""
+    """Make all serving models."""
     from qa_assets.deployment.quantization import prepare, recipes
-    from qa_assets.tasks.question_answering import metric
 
     logging.basicConfig(level=logging.INFO)
     models.mkdir(parents=True, exist_ok=True)
     if not (models / "model").exists():
         (models / "model").symlink_to(model.absolute())
-    rows = read(train, json.loads(seen.read_text())["articles"] if seen else [])
-    sources = [row["source"] for row in rows[-128:]]
-    task = recipes.Task(rows[:count], LONGEST, NO_ANSWER, metric.f1_each)
-    alphas = ServingSettings().alphas
+    examples = read(train, json.loads(seen.read_text())["articles"] if seen else [])
+    calibration = list(map(source_of, examples[-128:]))
+    data = recipes.RecipeData(QA, examples[:count], MAX_NEW_TOKENS)
+    alphas = ServingConfig().alphas
     with tempfile.TemporaryDirectory() as scratch:
-        weights = prepare.make_ready(model, Path(scratch), alphas, sources, max_new_tokens=LONGEST)
+        weights = prepare.prepare_weights(
+            model, Path(scratch), alphas, calibration, max_new_tokens=MAX_NEW_TOKENS
+        )
         for engine in only or ("ctranslate2", "onnx"):
             out = models / engine
             out.mkdir()
             if engine == "onnx":
-                tried = recipes.candidates(alphas)
-                made = recipes.export_best(model, weights, out, tried, task)
+                candidates = recipes.candidates(alphas)
+                chosen, rows = recipes.export_best(model, weights, out, candidates, data)
             else:
-                made = recipes.convert_best(model, weights, out, task)
-            for one in made[1]:
-                print(json.dumps({"chosen": one.recipe == made[0]} | asdict(one)), flush=True)
-    for form in ("fp32", "int8") if "onnx" in (only or ["onnx"]) else ():
-        command = [sys.executable, "-c", _IMPORT, (models / "onnx" / form).absolute()]
-        subprocess.run(
-            [*command, (models / "spark_nlp" / form).absolute()],
-            cwd=Path(__file__).parent, check=True,
-        )  # fmt: skip
-        sign(models / "spark_nlp" / form, "spark_nlp", model)
-    for form in ("fp32", "int8") if "ctranslate2" in (only or ["ctranslate2"]) else ():
-        sign(models / "ctranslate2" / form, "ctranslate2", model)
+                chosen, rows = recipes.convert_best(model, weights, out, data)
+            for row in rows:
+                print(json.dumps({"chosen": row.recipe == chosen} | asdict(row)), flush=True)
+    for onnx in _forms(models / "onnx") if "onnx" in (only or ["onnx"]) else ():
+        out = models / "spark_nlp" / onnx.name
+        command = [sys.executable, "-c", _IMPORT, onnx.absolute(), out.absolute()]
+        subprocess.run(command, cwd=Path(__file__).parent, check=True)
+        sign(out, "spark_nlp", model)
+    for converted in _forms(models / "ctranslate2") if only != ["onnx"] else ():
+        sign(converted, "ctranslate2", model)
 
 
-def sign(place: Path, engine: Any, model: Path) -> None:
-    """Make a directory one that `serving.answerer` takes."""
-    import shutil
+def _forms(directory: Path) -> list[Path]:
+    """The precisions of an engine's model; there is no `int8` where no recipe is good enough."""
+    return [directory / form for form in ("fp32", "int8") if (directory / form).is_dir()]
 
+
+def sign(directory: Path, engine: EngineName, model: Path) -> None:
+    """Make a directory one that `serving.predictor` takes."""
     from qa_assets.deployment import provenance
 
-    shutil.copy(model / "spiece.model", place)
-    made = provenance.Provenance(engine, NO_ANSWER, LONGEST, 512, 128, place.name, {})
-    provenance.write(place, made)
+    shutil.copy(model / SPIECE, directory)
+    provenance.write(
+        directory,
+        provenance.Provenance(
+            engine, QA.spec(), MAX_NEW_TOKENS, MAX_SOURCE_TOKENS, WINDOW_OVERLAP_TOKENS,
+            directory.name, {},
+        ),
+    )  # fmt: skip
 
 
 def import_pipeline(onnx: Path, out: Path) -> None:
-    """In a process of its own: a session imports one model."""
+    """Import a model into Spark NLP: in a process of its own, as a session imports only one."""
     from qa_assets.deployment import serving
     from qa_assets.deployment.engines import spark_nlp
     from qa_assets.settings import load_settings
     from qa_assets.spark import create_session, stop_session
 
-    spark = create_session("import", load_settings())
+    settings = load_settings()
+    spark = create_session("import", settings.spark, settings.root)
     try:
-        spark_nlp.import_onnx(spark, onnx, out / serving.PIPELINE, max_new_tokens=LONGEST)
+        spark_nlp.import_onnx(spark, onnx, out / serving.PIPELINE, max_new_tokens=MAX_NEW_TOKENS)
     finally:
         stop_session(spark)
 
@@ -126,8 +127,8 @@ def main() -> None:
     parser.add_argument("--seen", type=Path)
     parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--only", nargs="*", default=[], metavar="ENGINE")
-    given = parser.parse_args()
-    prepare(given.model, given.train, given.models, given.seen, given.questions, given.only)
+    args = parser.parse_args()
+    prepare(args.model, args.train, args.models, args.seen, args.questions, args.only)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Whether all that serves answers as transformers does: the asset checks, on a model of one's own.
+"""Whether all serving models predict as transformers does: the asset checks, on a model of choice.
 
     python benchmarks/parity.py MODELS FILE [--questions 500]
 
-MODELS is what `benchmarks/models.py` made, FILE a SQuAD file. Asked are questions with
-their own contexts and with others', empty contexts, other scripts, and a context of 5,000 tokens in
-windows. One line an engine and precision, then each answer that differs; exit code 1 where one of
-them fails what the checks want.
+MODELS is what `benchmarks/models.py` made, FILE a SQuAD file. The prompts are those of
+`deployment.parity`. Prints a line for each engine and precision, then each prediction that differs;
+exit code 1 where one of them fails what the checks demand.
 """
 
 import argparse
@@ -13,66 +12,68 @@ import sys
 import tempfile
 from pathlib import Path
 
-from models import LONGEST, NO_ANSWER, read
+from models import MAX_NEW_TOKENS, MAX_SOURCE_TOKENS, QA, WINDOW_OVERLAP_TOKENS, read
 
+from qa_assets.core.examples import Budget, Prediction
 from qa_assets.deployment import parity, serving
-from qa_assets.deployment.engines import spark_nlp
-from qa_assets.models.decoding import to_answers
+from qa_assets.deployment.engines import ctranslate2, onnx_runtime, spark_nlp
+from qa_assets.models.family import PredictOptions
+from qa_assets.models.tokens import SPIECE, PieceCounter
 from qa_assets.settings import load_settings
 from qa_assets.spark import create_session, stop_session
-from qa_assets.tasks.question_answering import metric
-from qa_assets.tasks.question_answering.windows import PieceCounter, Windows
 
 
 def main() -> int:
-    """Ask, and compare."""
+    """Predict, and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", type=Path)
     parser.add_argument("file", type=Path)
     parser.add_argument("--questions", type=int, default=500)
-    given = parser.parse_args()
-    model = given.models / "model"
-    windows = Windows(PieceCounter(model / "spiece.model"), 512, 128)
-    asked = parity.questions(read(given.file), given.questions, windows)
+    args = parser.parse_args()
+    model = args.models / "model"
+    budget = Budget(PieceCounter(model / SPIECE), MAX_SOURCE_TOKENS, WINDOW_OVERLAP_TOKENS)
+    cases = parity.cases(QA, read(args.file), args.questions, budget)
     with tempfile.TemporaryDirectory() as scratch:
-        parity.expect(
-            model, asked, Path(scratch), null_text=NO_ANSWER, max_new_tokens=LONGEST, batch_size=16
-        )
-        rows = parity.expected(Path(scratch))
-    sources = [row["source"] for row in rows]
+        options = PredictOptions(max_new_tokens=MAX_NEW_TOKENS, batch_size=16)
+        parity.expect(model, QA, cases, Path(scratch), options)
+        cases = parity.expected(Path(scratch))
+    sources = [case.source for case in cases]
     failed = False
     for engine in ("onnx", "ctranslate2", "spark_nlp"):
         for form in ("fp32", "int8"):
-            texts = answers(engine, given.models / engine / form, sources)
-            found = parity.compare(rows, to_answers(texts, NO_ANSWER), metric.f1_each)
-            good = found.same if form == "fp32" else found.as_good
+            if not (args.models / engine / form).is_dir():
+                continue
+            outputs = generate(engine, args.models / engine / form, sources)
+            result = parity.compare(QA, cases, outputs)
+            good = result.same if form == "fp32" else result.as_good
             failed |= not good
-            low, high = found.loss_interval
+            low, high = result.loss_interval
             print(
-                f"{engine} {form}: {found.equal} of {found.questions} the same, loss in F1 "
-                f"{found.loss:.2f} ({low:.2f} to {high:.2f}): {'passes' if good else 'fails'}",
+                f"{engine} {form}: {result.equal} of {result.prompts} the same, loss in "
+                f"{QA.metrics.shown[QA.metrics.primary]} {result.loss:.2f} ({low:.2f} to "
+                f"{high:.2f}): {'passes' if good else 'fails'}",
                 flush=True,
             )
-            for one in found.differing:
-                print(f"  {one['kind']}: {one['transformers']!r}, here {one['here']!r}")
+            for row in result.differing:
+                print(f"  {row['kind']}: {row['transformers']!r}, here {row['here']!r}")
     return int(failed)
 
 
-def answers(engine: str, place: Path, sources: list[str]) -> list[str]:
-    """What an engine says to prompts."""
-    from qa_assets.deployment.engines import ctranslate2, onnx_runtime
-
+def generate(engine: str, directory: Path, sources: list[str]) -> list[Prediction]:
+    """An engine's outputs for prompts."""
     if engine == "onnx":
-        return onnx_runtime.answer(place, sources, max_new_tokens=LONGEST)
+        return onnx_runtime.generate(directory, sources, max_new_tokens=MAX_NEW_TOKENS)
     if engine == "ctranslate2":
-        return ctranslate2.answer(ctranslate2.load(place), sources, max_new_tokens=LONGEST)[0]
-    session = create_session("parity", load_settings())
+        model = ctranslate2.load(directory)
+        return ctranslate2.generate(model, sources, max_new_tokens=MAX_NEW_TOKENS)
+    settings = load_settings()
+    session = create_session("parity", settings.spark, settings.root)
     try:
-        pipeline = spark_nlp.load_pipeline(session, place / serving.PIPELINE)
+        pipeline = spark_nlp.load_pipeline(session, directory / serving.PIPELINE)
         frame = session.createDataFrame(list(enumerate(sources)), "row int, source string")
         spread = frame.repartition(session.sparkContext.defaultParallelism)
-        got = spark_nlp.answer(pipeline, spread).select("row", "answer").collect()
-        return [row["answer"] for row in sorted(got)]
+        rows = spark_nlp.generate(pipeline, spread).select("row", "output").collect()
+        return [Prediction(row["output"]) for row in sorted(rows)]
     finally:
         stop_session(session)
 

@@ -1,10 +1,10 @@
-"""Questions a second, CPU time, F1 and memory of all that can answer, on the same questions.
+"""Questions a second, CPU time, F1 and memory of all runtimes, on the same questions.
 
     python benchmarks/serving.py MODELS DEV [--questions 1000] [--only ROW ...]
 
 MODELS is what `benchmarks/models.py` made, DEV a SQuAD file. Each row is measured in a process of
-its own, after a warm-up; ratios come last. MODELS keeps what was measured (results.jsonl), so that
-the rows can be measured in pieces.
+its own, after a warm-up; ratios come last. Measurements are appended to results.jsonl in MODELS, so
+that the rows can be measured one at a time.
 """
 
 import argparse
@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from models import LONGEST, NO_ANSWER, read
+from models import MAX_NEW_TOKENS, QA, read, source_of
+
+from qa_assets.core.examples import Example, Prediction
 
 WARM_UP = 64
 ROWS = {
@@ -37,64 +39,76 @@ GOALS = [
     ("Spark NLP int8", "CTranslate2 float32", 1.0),
     ("CTranslate2 int8 in Spark", "CTranslate2 int8", 0.85),
 ]
-Answer = Callable[[Sequence[tuple[str, str]]], list[str]]
+Predict = Callable[[Sequence[Example]], list[Prediction]]
 
 
-def _transformers(place: Path) -> Answer:
+def _resolved(outputs: Sequence[Prediction]) -> list[Prediction]:
+    return [QA.resolve([output]) for output in outputs]
+
+
+def _transformers(directory: Path) -> Predict:
     import torch
 
     from qa_assets.models import base_model
     from qa_assets.models.decoding import generate
-    from qa_assets.tasks.question_answering.prompts import source_text
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model, tokenizer = base_model.load(place)
-    return lambda asked: generate(
-        model, tokenizer, [source_text(*one) for one in asked],
-        max_new_tokens=LONGEST, batch_size=16, precision="fp32",
-    )  # fmt: skip
+    model, tokenizer = base_model.load(directory)
+
+    def predict(examples: Sequence[Example]) -> list[Prediction]:
+        texts = generate(
+            model, tokenizer, list(map(source_of, examples)),
+            max_new_tokens=MAX_NEW_TOKENS, batch_size=16, precision="fp32",
+        )  # fmt: skip
+        return _resolved([Prediction(text) for text in texts])
+
+    return predict
 
 
-def _onnx(place: Path) -> Answer:
+def _onnx(directory: Path) -> Predict:
     from qa_assets.deployment.engines import onnx_runtime
-    from qa_assets.tasks.question_answering.prompts import source_text
 
-    return lambda asked: onnx_runtime.answer(
-        place, [source_text(*one) for one in asked], max_new_tokens=LONGEST
+    return lambda examples: _resolved(
+        onnx_runtime.generate(
+            directory, list(map(source_of, examples)), max_new_tokens=MAX_NEW_TOKENS
+        )
     )
 
 
-def _ctranslate2(place: Path) -> Answer:
+def _ctranslate2(directory: Path) -> Predict:
     from qa_assets.deployment.engines import ctranslate2
-    from qa_assets.tasks.question_answering.prompts import source_text
 
-    model = ctranslate2.load(place, len(os.sched_getaffinity(0)))
-    return lambda asked: ctranslate2.answer(
-        model, [source_text(*one) for one in asked], max_new_tokens=LONGEST
-    )[0]
+    model = ctranslate2.load(directory, len(os.sched_getaffinity(0)))
+    return lambda examples: _resolved(
+        ctranslate2.generate(model, list(map(source_of, examples)), max_new_tokens=MAX_NEW_TOKENS)
+    )
 
 
-def _spark(place: Path) -> Answer:
+def _spark(directory: Path) -> Predict:
     from qa_assets.deployment import serving
     from qa_assets.settings import load_settings
     from qa_assets.spark import create_session
 
-    spark = create_session("benchmark", load_settings())
-    answerer = serving.answerer(spark, place)
+    settings = load_settings()
+    spark = create_session("benchmark", settings.spark, settings.root)
+    predictor = serving.predictor(spark, directory)
 
-    def answer(asked: Sequence[tuple[str, str]]) -> list[str]:
+    def predict(examples: Sequence[Example]) -> list[Prediction]:
         frame = spark.createDataFrame(
-            [(number, *one) for number, one in enumerate(asked)],
-            "number int, question string, context string",
+            [
+                (number, *(example.inputs[name] for name in QA.messages.inputs))
+                for number, example in enumerate(examples)
+            ],
+            ["number", *QA.messages.inputs],
         ).repartition(spark.sparkContext.defaultParallelism)
-        rows = answerer(frame).select("number", "answer").collect()
-        return [row["answer"] or "" for row in sorted(rows)]
+        rows = predictor(frame).select("number", "prediction.text").collect()
+        return [Prediction(row["text"] or "") for row in sorted(rows)]
 
-    return answer
+    return predict
 
 
 class Usage(threading.Thread):
-    """The largest memory of this process and its children, looked at every half second."""
+    """The peak memory of this process and its children, sampled every half second."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -103,46 +117,42 @@ class Usage(threading.Thread):
     def run(self) -> None:
         """Until the process ends."""
         while True:
-            self.peak_mb = max(self.peak_mb, sum(one.rss for one, _ in _tree()) / 2**20)
+            self.peak_mb = max(self.peak_mb, sum(memory.rss for memory, _ in _tree()) / 2**20)
             time.sleep(0.5)
 
 
 def _tree() -> list[tuple[Any, Any]]:
-    found = []
-    for one in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+    usage = []
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         try:
-            found.append((one.memory_info(), one.cpu_times()))
+            usage.append((process.memory_info(), process.cpu_times()))
         except psutil.NoSuchProcess:
             continue
-    return found
+    return usage
 
 
 def _cpu_s() -> float:
-    # without children_*: what has ended is not waited for before the last look
+    # without children_*: their processes may end between two samples
     return sum(times.user + times.system for _, times in _tree())
 
 
 def measure(row: str, models: Path, dev: Path, count: int) -> dict[str, Any]:
-    """One row, in this process."""
-    from qa_assets.models.decoding import to_answers
-    from qa_assets.tasks.question_answering import metric
+    """Measure a row in this process."""
+    from qa_assets.deployment.parity import primary_scores
 
-    rows = read(dev)[: count + WARM_UP]
-    asked = [(one["question"], one["context"]) for one in rows]
-    make = {"transformers": _transformers, "ONNX": _onnx, "CTranslate2": _ctranslate2}.get(
+    examples = read(dev)[: count + WARM_UP]
+    measured = examples[:count]
+    load = {"transformers": _transformers, "ONNX": _onnx, "CTranslate2": _ctranslate2}.get(
         row.split()[0], _spark
     )
     usage = Usage()
     usage.start()
-    answer = (_spark if "Spark" in row else make)(models / ROWS[row])
-    answer(asked[count:])
+    predict = (_spark if "Spark" in row else load)(models / ROWS[row])
+    predict(examples[count:])
     started, cpu = time.monotonic(), _cpu_s()
-    texts = answer(asked[:count])
+    predictions = predict(measured)
     seconds, cpu = time.monotonic() - started, _cpu_s() - cpu
-    scores = [
-        metric.f1_each(text, one["references"])
-        for text, one in zip(to_answers(texts, NO_ANSWER), rows, strict=False)
-    ]
+    scores = primary_scores(QA, measured, predictions)
     if "Spark" in row:
         from pyspark.sql import SparkSession
 
@@ -161,37 +171,38 @@ def measure(row: str, models: Path, dev: Path, count: int) -> dict[str, Any]:
 
 
 def run(models: Path, dev: Path, count: int, only: list[str]) -> None:
-    """Each row in a process of its own; then all that was ever measured of so many questions."""
+    """Measure each row in a process of its own, then show all rows of that many questions."""
     results = models / "results.jsonl"
     for row in only or ROWS:
         command = [sys.executable, __file__, str(models), str(dev), "--here", "--only", row]
-        told = subprocess.run(
+        process = subprocess.run(
             [*command, "--questions", str(count)], stdout=subprocess.PIPE, text=True, check=True
         )
+        result = process.stdout.splitlines()[-1]
         with results.open("a") as file:
-            file.write(told.stdout.splitlines()[-1] + "\n")
-        print(told.stdout.splitlines()[-1], flush=True)
-    found: dict[str, list[dict[str, Any]]] = {}
+            file.write(result + "\n")
+        print(result, flush=True)
+    by_row: dict[str, list[dict[str, Any]]] = {}
     for line in results.read_text().splitlines():
-        one = json.loads(line)
-        if one["questions"] == count:
-            found.setdefault(one["row"], []).append(one)
+        measurement = json.loads(line)
+        if measurement["questions"] == count:
+            by_row.setdefault(measurement["row"], []).append(measurement)
     print("\n| row | questions/s | CPU ms a question | F1 | peak MB | runs |")
     print("|---|---|---|---|---|---|")
     speed = {}
-    for row in (row for row in ROWS if row in found):
-        runs = found[row]
-        means = {key: sum(one[key] for one in runs) / len(runs) for key in ("per_s", "cpu_ms")}
+    for row in (row for row in ROWS if row in by_row):
+        runs = by_row[row]
+        means = {key: sum(each[key] for each in runs) / len(runs) for key in ("per_s", "cpu_ms")}
         speed[row] = means["per_s"]
-        peak = max(one["peak_mb"] for one in runs)
+        peak = max(each["peak_mb"] for each in runs)
         print(
             f"| {row} | {means['per_s']:.1f} | {means['cpu_ms']:.1f} | {runs[0]['f1']:.2f} "
             f"| {peak} | {len(runs)} |"
         )
     print()
-    for one, other, goal in GOALS:
-        if one in speed and other in speed:
-            print(f"{one} over {other}: {speed[one] / speed[other]:.2f} (goal {goal})")
+    for row, base, goal in GOALS:
+        if row in speed and base in speed:
+            print(f"{row} over {base}: {speed[row] / speed[base]:.2f} (goal {goal})")
 
 
 def main() -> None:
@@ -202,11 +213,11 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--only", nargs="*", default=[], metavar="ROW")
     parser.add_argument("--here", action="store_true", help="measure one row, in this process")
-    given = parser.parse_args()
-    if given.here:
-        print(json.dumps(measure(given.only[0], given.models, given.dev, given.questions)))
+    args = parser.parse_args()
+    if args.here:
+        print(json.dumps(measure(args.only[0], args.models, args.dev, args.questions)))
     else:
-        run(given.models, given.dev, given.questions, given.only)
+        run(args.models, args.dev, args.questions, args.only)
 
 
 if __name__ == "__main__":

@@ -1,163 +1,24 @@
-"""Settings, typed and validated: a profile's defaults, overridden by QA_ASSETS_* variables.
+"""Settings of the environment: where things run and lie, from QA_ASSETS_* variables.
 
-Every knob that is not an asset's run configuration belongs here, so that `Settings` read once at
-the start of a process is all that the rest of the code needs. Nothing else reads the environment.
+What is made (task, data, model, hyperparameters, topics) belongs to a pipeline's `defs.yaml`.
+Nothing else reads the environment; only `components`, `defs` and `cli` import this.
 """
 
-import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from qa_assets.deployment.provenance import Engine
-from qa_assets.streaming.config import KafkaSettings, StreamSettings
-from qa_assets.training.config import TrainingConfig
+from qa_assets.spark import SparkConfig
+from qa_assets.streaming.config import KafkaConfig
+from qa_assets.training.config import RayConfig
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-ProfileName = Literal["quickstart", "squad", "cluster"]
 
 
 class SettingsError(ValueError):
     """A setting that cannot be used; the message names the variable and the remedy."""
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataSettings(_Group):
-    """Where questions come from and how they are split."""
-
-    source: str = Field(
-        "official",
-        description="`generated`, `official`, a directory, an address such as s3://bucket/folder, "
-        "or `hf:owner/name` on the hub; docs/data.md has an example of each.",
-    )
-    generated_questions: int = Field(4000, ge=100, description="Size of the generated data set.")
-    valid_questions: int = Field(
-        5000, ge=1, description="Questions of whole articles held out of train."
-    )
-    train_questions: int | None = Field(
-        None, ge=1, description="Train on so many questions at most."
-    )
-    eval_questions: int | None = Field(
-        None, ge=1, description="Evaluate on so many questions at most."
-    )
-    no_answer: str = Field(
-        "unavailable", min_length=1, description="What the model says to abstain."
-    )
-    max_rejected_share: float = Field(
-        0.01, ge=0, le=1, description="More bad records than this share stop what is downstream."
-    )
-    # the defaults are what the answering stage takes of a message
-    max_context_chars: int = Field(6_000, ge=1, description="Longer contexts are rejected.")
-    max_question_chars: int = Field(1_000, ge=1, description="Longer questions are rejected.")
-    seed: int = 13
-
-
-class ModelSettings(_Group):
-    """What fine-tuning starts from."""
-
-    base: str = Field(
-        "google/flan-t5-small",
-        description="A hub id, a local Hugging Face directory, "
-        "or `tiny`: a small T5 made from nothing out of the training questions.",
-    )
-    license: str = Field(
-        "cc-by-sa-4.0",
-        description="What the model card says, by the hub's name; by default that of SQuAD.",
-    )
-    hub_repository: str | None = Field(
-        None,
-        pattern=r"^[\w.-]+/[\w.-]+$",
-        description="Owner and name on the hub, where the asset `published_model` uploads to.",
-    )
-    hub_private: bool = Field(True, description="Make a repository that does not exist private.")
-
-
-class GateSettings(_Group):
-    """What a candidate must reach to become the champion. F1 in percent, on test."""
-
-    has_answer_f1: float = Field(20, ge=0, le=100, description="Least F1 where there is an answer.")
-    no_answer_f1: float = Field(20, ge=0, le=100, description="Least F1 where there is none.")
-    margin: float = Field(
-        1.0,
-        ge=0,
-        description="F1 by which the candidate may be worse than the champion, at the lower end of "
-        "the interval of their difference.",
-    )
-    slice_drop: float = Field(
-        15, ge=0, description="F1 by which it may be worse than the champion in any slice."
-    )
-    slice_questions: int = Field(200, ge=1, description="Smaller slices are not looked at.")
-
-
-class SparkSettings(_Group):
-    """How Spark sessions are made."""
-
-    master: str = "local[2]"
-    driver_memory: str = "3g"
-
-
-class RaySettings(_Group):
-    """Where Ray Tune runs, and how much it tries."""
-
-    address: str | None = Field(
-        None, description="A running cluster; none: a local one per training."
-    )
-    workers: int = Field(1, ge=1, description="Ray Train workers of a trial.")
-    use_gpu: bool = False
-    trials: int = Field(
-        1, ge=1, description="Trials of the search; 1 trains the settings as they are."
-    )
-
-
-class ServingSettings(_Group):
-    """What answers, and how its eight-bit form is chosen."""
-
-    engine: Engine = Field("spark_nlp", description="What runs the model that answers.")
-    alphas: tuple[float, ...] = Field(
-        (0.5, 0.7), description="Strengths of smoothing that are tried before quantising."
-    )
-    recipe_questions: int = Field(
-        2000, ge=50, description="Valid questions that eight-bit recipes are compared on."
-    )
-    calibration_questions: int = Field(
-        128, ge=1, description="Other valid questions, to see how large activations get."
-    )
-    parity_questions: int = Field(
-        500, ge=1, description="Questions at least that must be answered as by transformers."
-    )
-
-    @property
-    def model(self) -> str:
-        """The asset that serves."""
-        return f"{self.engine}_model"
-
-
-_PROFILES: dict[str, dict[str, Any]] = {
-    "quickstart": {
-        "data": {"source": "generated", "valid_questions": 300},
-        "model": {"base": "tiny"},
-        "serving": {"alphas": (0.5,), "recipe_questions": 200, "calibration_questions": 32},
-        # some hundred questions tell no less apart, and each training ends where its time does
-        "gate": {"margin": 10, "slice_drop": 30},
-        "training": {
-            "learning_rate": 1e-3, "warmup_steps": 200, "adam_beta2": 0.98, "batch_tokens": 2400,
-            "epochs": 20, "max_minutes": 4, "precision": "fp32", "max_source_tokens": 128,
-            "max_target_tokens": 8, "eval_questions": 300, "eval_batch_size": 64, "evaluations": 2,
-        },
-    },
-    "squad": {},
-    "cluster": {"kafka": {"embedded": False}},
-}  # fmt: skip
 
 
 class Settings(BaseSettings):
@@ -170,17 +31,10 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    profile: ProfileName = "quickstart"
     home: Path = Field(PROJECT_ROOT / "var", description="Everything that is made lies below it.")
-    data: DataSettings = DataSettings()
-    model: ModelSettings = ModelSettings()
-    training: TrainingConfig = TrainingConfig()
-    gate: GateSettings = GateSettings()
-    spark: SparkSettings = SparkSettings()
-    ray: RaySettings = RaySettings()
-    kafka: KafkaSettings = KafkaSettings()
-    stream: StreamSettings = StreamSettings()
-    serving: ServingSettings = ServingSettings()
+    spark: SparkConfig = SparkConfig()
+    ray: RayConfig = RayConfig()
+    kafka: KafkaConfig = KafkaConfig()
     keep_versions: int = Field(
         5, ge=2, description="Newest versions of an asset that `kept_versions` leaves."
     )
@@ -190,50 +44,44 @@ class Settings(BaseSettings):
     )
     mlflow_uri: str | None = Field(None, description="Tracking server; none: SQLite below `home`.")
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment, and both over the profile's defaults."""
-        profile = init_settings().get("profile") or os.environ.get(
-            "QA_ASSETS_PROFILE", "quickstart"
-        )
-        defaults = InitSettingsSource(settings_cls, _PROFILES.get(profile, {}))
-        return init_settings, env_settings, defaults
-
     @property
     def root(self) -> Path:
-        """Directory of this profile: artefacts, DAGSTER_HOME, tracking, the broker's log."""
-        return self.home.absolute() / self.profile
+        """The directory `home`, absolute."""
+        return self.home.absolute()
 
     @property
     def artifacts(self) -> Path:
-        """Versioned directories of the assets."""
+        """Versioned directories of the assets, a directory for each pipeline."""
         return self.root / "artifacts"
 
     @property
     def dagster_home(self) -> Path:
-        """Where Dagster keeps runs and events of this profile."""
+        """Where Dagster keeps runs and events."""
         return self.root / "dagster_home"
 
     @property
+    def logs(self) -> Path:
+        """Logs of runs and of what runs beside them."""
+        return self.root / "logs"
+
+    @property
     def jars(self) -> Path:
-        """Jars of Spark's connectors, Spark NLP and the broker, shared by the profiles."""
-        return self.home.absolute() / "jars"
+        """Jars of Spark's connectors, Spark NLP and the broker."""
+        return self.root / "jars"
 
     @property
     def downloads(self) -> Path:
-        """Data files of the official address and of the hub, shared by the profiles."""
-        return self.home.absolute() / "downloads"
+        """Data files of official addresses and of the hub."""
+        return self.root / "downloads"
+
+    @property
+    def features(self) -> Path:
+        """Token ids of training data, kept from training to training."""
+        return self.root / "features"
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's tracking server, or the SQLite file of this profile."""
+        """MLflow's tracking server, or the SQLite file below `home`."""
         return self.mlflow_uri or f"sqlite:///{self.root / 'mlflow.db'}"
 
 
@@ -248,13 +96,13 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         lines = [
             f"QA_ASSETS_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            + _given(problem["loc"], problem["input"])
+            + _value(problem["loc"], problem["input"])
             for problem in error.errors()
         ]
         raise SettingsError("unusable settings:\n  " + "\n  ".join(lines)) from None
 
 
-def _given(place: tuple[int | str, ...], value: object) -> str:
-    """What was given, unless it is a secret or may hold one."""
+def _value(place: tuple[int | str, ...], value: object) -> str:
+    """The value that was refused, unless it is a secret or may hold one."""
     secret = isinstance(value, dict) or (place and "password" in str(place[-1]))
     return "" if secret else f" (got {value!r})"

@@ -11,14 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, ConfigDict
+
 from qa_assets.local.class_archive import archive_options, keep_archive
 from qa_assets.local.jars import ensure_jars
 from qa_assets.local.java import java_home
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-    from qa_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -28,18 +28,35 @@ _LOG_CONFIG = Path(__file__).with_name("spark-log4j2.properties")
 _STOP_GRACE_S = 45.0  # the first JVM writes its archive of classes, in 10 s or so
 
 
+class SparkConfig(BaseModel):
+    """Where Spark runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    master: str = "local[2]"
+    driver_memory: str = "3g"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether executors are threads of the driver."""
+        return self.master.startswith("local")
+
+
 class SparkError(RuntimeError):
     """A session could not be made; the message says what to change."""
 
 
-def create_session(app_name: str, settings: "Settings", brief: bool = False) -> "SparkSession":
-    """Start Spark with the Kafka connector and Spark NLP, on the master of the settings.
+def create_session(
+    app_name: str, config: SparkConfig, root: Path, *, brief: bool = False
+) -> "SparkSession":
+    """Start Spark with the Kafka connector and Spark NLP.
 
-    One session a process: it is handed back with `stop_session`, and another may follow.
+    One session a process: end it with `stop_session`, and another may follow.
 
     Args:
         app_name: in Spark's logs.
-        settings: the `spark` settings, and where files lie.
+        config: the master.
+        root: directory with the jars, as `jars`, and for Spark's own files, as `spark`.
         brief: for a session of a minute or so, see `spark_configuration`.
 
     Raises:
@@ -58,13 +75,13 @@ def create_session(app_name: str, settings: "Settings", brief: bool = False) -> 
             "a Spark session is there already, and would keep its own settings: stop_session first"
         )
     started = time.monotonic()
-    configuration = spark_configuration(app_name, settings, brief)
+    configuration = spark_configuration(app_name, config, root, brief=brief)
     _configured.clear()
     _configured.update(configuration)
     # tells of each connection it closes, and logs what it raises
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     os.environ["JAVA_HOME"] = str(java_home())  # what pyspark starts its JVM with
-    if settings.spark.master.startswith("local"):
+    if config.is_local:
         # else its workers are the `python3` of PATH, which need not be that of this environment
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
@@ -73,15 +90,15 @@ def create_session(app_name: str, settings: "Settings", brief: bool = False) -> 
     except (PySparkException, Py4JError, OSError) as error:
         _end_jvm()
         raise SparkError(
-            f"Spark does not start on {settings.spark.master} with "
-            f"{settings.spark.driver_memory} of memory (QA_ASSETS_SPARK_MASTER, "
+            f"Spark does not start on {config.master} with "
+            f"{config.driver_memory} of memory (QA_ASSETS_SPARK_MASTER, "
             f"QA_ASSETS_SPARK_DRIVER_MEMORY): {_first_line(error)}"
         ) from error
-    if settings.spark.master.startswith("local"):
+    if config.is_local:
         # 200 by default, of which all but a few would be empty
         spark.conf.set("spark.sql.shuffle.partitions", spark.sparkContext.defaultParallelism)
     logger.info(
-        "Spark %s on %s in %.1f s", spark.version, settings.spark.master, time.monotonic() - started
+        "Spark %s on %s in %.1f s", spark.version, config.master, time.monotonic() - started
     )
     return spark
 
@@ -103,8 +120,10 @@ def stop_session(spark: "SparkSession") -> None:
             keep_archive(Path(class_path).parent, ended)
 
 
-def spark_configuration(app_name: str, settings: "Settings", brief: bool = False) -> dict[str, str]:
-    """Everything Spark is told.
+def spark_configuration(
+    app_name: str, config: SparkConfig, root: Path, *, brief: bool = False
+) -> dict[str, str]:
+    """All of Spark's configuration.
 
     A brief session's JVM, if it is a local one, compiles quickly rather than well: in a minute on
     two cores, optimising takes about as long as all else.
@@ -113,11 +132,11 @@ def spark_configuration(app_name: str, settings: "Settings", brief: bool = False
         JarError: the jars are not there and cannot be fetched.
         JavaError: there is no Java 17.
     """
-    jars = ensure_jars(settings.jars, ("spark",)).spark.resolve()
-    place = settings.root / "spark"
+    jars = ensure_jars(root / "jars", ("spark",)).spark.resolve()
+    place = root / "spark"
     place.mkdir(parents=True, exist_ok=True)
     temporary = tempfile.mkdtemp(prefix="session-", dir=place)
-    local = settings.spark.master.startswith("local")
+    local = config.is_local
     # Spark NLP leaves copies of the model there, 750 MB of Flan-T5-small
     java_options = [
         "-Duser.timezone=UTC",
@@ -129,8 +148,8 @@ def spark_configuration(app_name: str, settings: "Settings", brief: bool = False
         java_options += ["-XX:TieredStopAtLevel=1"] if brief else []
     configuration = {
         "spark.app.name": app_name,
-        "spark.master": settings.spark.master,
-        "spark.driver.memory": settings.spark.driver_memory,
+        "spark.master": config.master,
+        "spark.driver.memory": config.driver_memory,
         "spark.driver.extraJavaOptions": " ".join(java_options),
         "spark.driver.maxResultSize": "0",
         "spark.ui.enabled": "false",

@@ -3,19 +3,18 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from qa_assets.core.examples import Example
 from qa_assets.local.broker import broker
 from qa_assets.local.jars import ensure_jars
 from qa_assets.models import tiny_t5
-from qa_assets.settings import load_settings
-from qa_assets.spark import create_session, stop_session
-from qa_assets.streaming.config import KafkaSettings
-from qa_assets.tasks.question_answering import metric
-from qa_assets.tasks.question_answering.prompts import source_text
+from qa_assets.spark import SparkConfig, create_session, stop_session
+from qa_assets.streaming.config import KafkaConfig
+from qa_assets.tasks.question_answering import QuestionAnswering
 from qa_assets.training import selection
 from qa_assets.training.config import TrainingConfig
 from qa_assets_tests.fake_hub import FakeHub
@@ -30,6 +29,8 @@ pytest_plugins = ["qa_assets_tests.training_fixtures"]
 @pytest.fixture(scope="session")
 def jars_dir() -> Path:
     """The project's jars, which a first run fetches."""
+    from qa_assets.settings import load_settings
+
     jars_dir = load_settings().jars
     ensure_jars(jars_dir)
     return jars_dir
@@ -40,19 +41,17 @@ def spark(jars_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator
     """The one Spark session of the test process."""
     home = tmp_path_factory.mktemp("spark")
     (home / "jars").symlink_to(jars_dir)
-    session = create_session("tests", load_settings(home=home))
+    session = create_session("tests", SparkConfig(), home)
     yield session
     stop_session(session)
 
 
 @pytest.fixture(scope="session")
-def kafka_broker(
-    jars_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[KafkaSettings]:
+def kafka_broker(jars_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConfig]:
     """A broker without topics, on a port that was free; tests name topics of their own."""
     address = f"127.0.0.1:{free_port()}"
     with broker(tmp_path_factory.mktemp("broker"), address, jars_dir):
-        yield KafkaSettings(bootstrap_servers=address)
+        yield KafkaConfig(bootstrap_servers=address)
 
 
 def free_port() -> int:
@@ -81,25 +80,26 @@ def candidate_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_candidate(home: Path, seed: int) -> Path:
     """A candidate's directory, other weights by seed."""
+    task = QuestionAnswering()
     facts = {"Rollo": "led the Norse", "Ada": "wrote a program", "The Danube": "flows east"}
-    rows: list[dict[str, Any]] = [
-        {
-            "source": source_text(question, f"{who} {done}."),
-            "references": [who] if question.startswith("Who") else [],
-            "title": who,
-        }
+    examples = [
+        Example(
+            id=question,
+            group=who,
+            inputs={"question": question, "context": f"{who} {done}."},
+            references=[who] if question.startswith("Who") else [],
+        )
         for who, done in facts.items()
         for question in (f"Who {done}?", f"Where is {who}?")
     ]
-    texts = [text for row in rows for text in (row["source"], *row["references"])] * 3
-    base = tiny_t5.create(texts, home / "base", "unavailable", seed)
+    prompts = [(task.prompts(example)[0].source, *example.references) for example in examples]
+    texts = [text for prompt in prompts for text in prompt] * 3
+    base = tiny_t5.create(texts, home / "base", [task.abstention], seed)
     out = home / "model"
     out.mkdir()
-    selection.select(
-        [selection.Trained("trial_00000", base, 50.0)], base, rows, out,
-        config=TrainingConfig(max_target_tokens=8, precision="fp32"), null_text="unavailable",
-        score=metric.score, score_each=metric.f1_each,
-    )  # fmt: skip
+    trials = [selection.Trained("trial_00000", base, 50.0)]
+    config = TrainingConfig(max_target_tokens=8, precision="fp32")
+    selection.select(trials, base, task, examples, out, config)
     return out
 
 

@@ -1,39 +1,39 @@
-"""Settings: profiles, overrides and clear refusals."""
+"""Settings of the environment and of pipelines: overrides and clear refusals."""
+
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from qa_assets.definitions import pipelines
 from qa_assets.settings import SettingsError, load_settings
+from qa_assets_tests.pipelines import configured
 
 
-def test_profiles_differ_where_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load_settings(profile="quickstart").data.source == "generated"
-    assert load_settings(profile="squad").model.base == "google/flan-t5-small"
-    assert not load_settings(profile="cluster").kafka.embedded
-    monkeypatch.setenv("QA_ASSETS_PROFILE", "squad")
-    assert load_settings().profile == "squad"
+def test_pipelines_differ_where_they_should() -> None:
+    shipped = pipelines()
+    assert shipped["quickstart"].data.source == "generated"
+    assert shipped["squad"].model.base == "google/flan-t5-small"
 
 
-def test_environment_overrides_one_value_of_a_profile(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = load_settings(profile="quickstart")
-    monkeypatch.setenv("QA_ASSETS_DATA_TRAIN_QUESTIONS", "40")
+def test_environment_overrides_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load_settings()
+    monkeypatch.setenv("QA_ASSETS_RAY_WORKERS", "3")
     monkeypatch.setenv("QA_ASSETS_KAFKA_PARTITIONS", "4")
-    monkeypatch.setenv("QA_ASSETS_GATE_HAS_ANSWER_F1", "30")
-    after = load_settings(profile="quickstart")
-    assert after.data == before.data.model_copy(update={"train_questions": 40})
-    assert after.kafka.partitions == 4
-    assert after.gate == before.gate.model_copy(update={"has_answer_f1": 30})
-    assert after.training == before.training
+    monkeypatch.setenv("QA_ASSETS_KAFKA_MAX_MESSAGE_BYTES", "2000000")
+    after = load_settings()
+    assert after.ray == before.ray.model_copy(update={"workers": 3})
+    assert (after.kafka.partitions, after.kafka.max_message_bytes) == (4, 2_000_000)
+    assert after.spark == before.spark
 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("QA_ASSETS_KAFKA_PARTITIONS", "many"),
-        ("QA_ASSETS_DATA_TRAIN_QUESTIONS", "0"),
-        ("QA_ASSETS_TRAINING_LEARNING_RATES", "1"),
-        ("QA_ASSETS_GATE_MARGIN", "-1"),
-        ("QA_ASSETS_MODEL_HUB_REPOSITORY", "nobody"),
-        ("QA_ASSETS_PROFILE", "laptop"),
+        ("QA_ASSETS_KEEP_VERSIONS", "0"),
+        ("QA_ASSETS_RAY_WORKER", "1"),
+        ("QA_ASSETS_UI_PORT", "-1"),
     ],
 )
 def test_unusable_value_is_refused_by_name(
@@ -42,3 +42,20 @@ def test_unusable_value_is_refused_by_name(
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("parts", "place"),
+    [
+        ({"data": {"train_examples": 0}}, "data.train_examples"),
+        ({"training": {"learning_rates": 1}}, "training.learning_rates"),
+        ({"gate": {"margin": -1}}, "gate.margin"),
+        ({"model": {"hub_repository": "nobody"}}, "model.hub_repository"),
+        ({"task": {"no_answer": ""}}, "task.no_answer"),
+        ({"tasks": {}}, "tasks"),
+    ],
+)
+def test_unusable_field_of_a_pipeline_is_refused_by_name(parts: dict[str, Any], place: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        configured(**parts)
+    assert place in {".".join(map(str, error["loc"])) for error in refused.value.errors()}

@@ -11,18 +11,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qa_assets.settings import load_settings
-from qa_assets.spark import SparkError, create_session, spark_configuration
+from qa_assets.spark import SparkConfig, SparkError, create_session, spark_configuration
 
 _TWICE = """
 import json, sys
-from qa_assets.settings import load_settings
-from qa_assets.spark import create_session, stop_session
+from pathlib import Path
+from qa_assets.spark import SparkConfig, create_session, stop_session
 from pyspark import SparkContext
 said = []
 for cores in (1, 2):
-    settings = load_settings(home=sys.argv[1], spark={"master": f"local[{cores}]"})
-    spark = create_session("twice", settings)
+    config = SparkConfig(master=f"local[{cores}]")
+    spark = create_session("twice", config, Path(sys.argv[1]))
     total = spark.range(10).selectExpr("sum(id)").first()[0]
     said.append({
         "pid": SparkContext._gateway.proc.pid,
@@ -55,15 +54,17 @@ def test_sessions_follow_each_other_and_leave_no_jvm(jars_dir: Path, tmp_path: P
     assert not (tmp_path / "spark-warehouse").exists()
 
 
-def test_a_session_that_is_there_is_not_taken_for_the_one_asked_for(spark: object) -> None:
+def test_a_session_that_is_there_is_not_taken_for_the_one_asked_for(
+    spark: object, tmp_path: Path
+) -> None:
     with pytest.raises(SparkError, match="stop_session"):
-        create_session("another", load_settings())
+        create_session("another", SparkConfig(), tmp_path)
 
 
 def test_a_cluster_gets_the_jars_sent(jars_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "jars").symlink_to(jars_dir)
-    settings = load_settings(home=tmp_path, spark={"master": "spark://head:7077"})
-    configuration = spark_configuration("cluster", settings)
+    config = SparkConfig(master="spark://head:7077")
+    configuration = spark_configuration("cluster", config, tmp_path)
     assert "spark-nlp_2.12" in configuration["spark.jars"]
     assert "spark.driver.host" not in configuration
 
@@ -74,6 +75,7 @@ def test_only_a_brief_session_of_this_machine_does_without_optimising(
     (tmp_path / "jars").symlink_to(jars_dir)
     quick = "-XX:TieredStopAtLevel=1"
     for master, brief in (("local[2]", True), ("local[2]", False), ("spark://head:7077", True)):
-        settings = load_settings(home=tmp_path, spark={"master": master})
-        options = spark_configuration("any", settings, brief)["spark.driver.extraJavaOptions"]
+        config = SparkConfig(master=master)
+        configuration = spark_configuration("any", config, tmp_path, brief=brief)
+        options = configuration["spark.driver.extraJavaOptions"]
         assert (quick in options) == (brief and master.startswith("local"))

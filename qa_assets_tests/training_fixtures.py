@@ -1,4 +1,4 @@
-"""Rows and a tiny model that all tests of the training share."""
+"""Examples and tiny models that the tests of models and training share."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from qa_assets.core.examples import Example
 from qa_assets.models import base_model, tiny_t5
+from qa_assets.tasks.question_answering import QuestionAnswering
 from qa_assets.tasks.question_answering.generated import generate
 from qa_assets.training.config import TrainingConfig
-from qa_assets.training.features import Row
+from qa_assets.training.trainer import TrainingInputs
 
-NULL_TEXT = "unavailable"
+TASK = QuestionAnswering()
 CONFIG = TrainingConfig(
     learning_rate=1e-3,
     warmup_steps=5,
@@ -21,25 +23,41 @@ CONFIG = TrainingConfig(
     precision="fp32",
     max_source_tokens=96,
     max_target_tokens=8,
-    eval_questions=24,
+    eval_examples=24,
     evaluations=2,
 )
 
 
-def make_rows(path: Path) -> list[Row]:
-    """The questions of a SQuAD file as rows."""
+def make_examples(path: Path) -> list[Example]:
+    """The questions of a SQuAD file."""
     return [
-        Row(
+        Example(
             id=question["id"],
-            source=f"question: {question['question']} context: {paragraph['context']}",
-            target=next((answer["text"] for answer in question["answers"]), NULL_TEXT),
+            group=article["title"],
+            inputs={"question": question["question"], "context": paragraph["context"]},
             references=[answer["text"] for answer in question["answers"]],
-            answers=question["answers"],
+            extra={"answers": question["answers"]},
         )
         for article in json.loads(path.read_text())["data"]
         for paragraph in article["paragraphs"]
         for question in paragraph["qas"]
     ]
+
+
+def sources(examples: list[Example]) -> list[str]:
+    """What a model reads of each example."""
+    return [prompt.source for example in examples for prompt in TASK.prompts(example)]
+
+
+def texts(examples: list[Example]) -> list[str]:
+    """Sources and targets, to make a vocabulary of."""
+    prompts = [prompt for example in examples for prompt in TASK.prompts(example)]
+    return [text for prompt in prompts for text in (prompt.source, *prompt.targets)]
+
+
+def inputs(base: Path, data: Path) -> TrainingInputs:
+    """A training of question answering."""
+    return TrainingInputs(TASK, base, data / "train", data / "valid")
 
 
 def first_t5(base: Path) -> Any:
@@ -51,22 +69,25 @@ def first_t5(base: Path) -> Any:
     return T5ForConditionalGeneration(T5Config(**shape | changed)).eval()
 
 
-def write_rows(rows: list[Row], path: Path) -> Path:
-    """Write rows as a directory of two part files, as Spark does."""
+def write_examples(examples: list[Example], path: Path) -> Path:
+    """Write examples as a directory of two part files, as Spark does."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    answer = pa.struct({"text": pa.string(), "answer_start": pa.int32()})
     schema = pa.schema(
-        {"title": pa.string(), "id": pa.string(), "source": pa.string(), "target": pa.string()}
-        | {"references": pa.list_(pa.string())}
-        | {"answers": pa.list_(pa.struct({"text": pa.string(), "answer_start": pa.int32()}))}
+        {
+            "id": pa.string(),
+            "group": pa.string(),
+            "inputs": pa.struct({"question": pa.string(), "context": pa.string()}),
+            "references": pa.list_(pa.string()),
+            "extra": pa.struct({"answers": pa.list_(answer)}),
+        }
     )
     path.mkdir()
-    half = len(rows) // 2
-    for number, part in enumerate((rows[:half], rows[half:])):
-        table = pa.Table.from_pylist(
-            [dict(row) | {"title": row["id"].split("-")[0]} for row in part], schema=schema
-        )
+    half = len(examples) // 2
+    for number, part in enumerate((examples[:half], examples[half:])):
+        table = pa.Table.from_pylist([example.to_row() for example in part], schema=schema)
         pq.write_table(table, path / f"part-{number:05d}.parquet")
     (path / "_SUCCESS").touch()
     return path
@@ -74,23 +95,23 @@ def write_rows(rows: list[Row], path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directories `train` (180 rows) and `valid` (27)."""
+    """Directories `train` (180 examples) and `valid` (27)."""
     out = tmp_path_factory.mktemp("rows")
-    generate(out, questions=207)
-    write_rows(make_rows(out / "train-v2.0.json"), out / "train")
-    write_rows(make_rows(out / "dev-v2.0.json"), out / "valid")
+    generate(out, 207)
+    write_examples(make_examples(out / "train-v2.0.json"), out / "train")
+    write_examples(make_examples(out / "dev-v2.0.json"), out / "valid")
     return out
 
 
 @pytest.fixture(scope="session")
-def rows(data: Path) -> list[Row]:
-    """The rows to train on."""
-    return make_rows(data / "train-v2.0.json")
+def examples(data: Path) -> list[Example]:
+    """The examples to train on."""
+    return make_examples(data / "train-v2.0.json")
 
 
 @pytest.fixture(scope="session")
 def babbler(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that answers every source otherwise, all of it nonsense."""
+    """A model that says something else to every source, all of it nonsense."""
     import torch
 
     model, tokenizer = base_model.load(base)
@@ -102,7 +123,7 @@ def babbler(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def base(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny T5 that has learnt nothing."""
-    texts = [text for row in rows for text in (row["source"], row["target"])]
-    return tiny_t5.create(texts, tmp_path_factory.mktemp("base"), NULL_TEXT, seed=1)
+    out = tmp_path_factory.mktemp("base")
+    return tiny_t5.create(texts(examples), out, [TASK.abstention], seed=1)

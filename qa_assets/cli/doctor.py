@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 
+from qa_assets.components.pipeline import Pipeline
 from qa_assets.local import jars, java
 from qa_assets.settings import Settings
 
@@ -25,19 +26,19 @@ _STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: `bad` keeps the profile from running, a `note` does not."""
+    """One thing looked at: `bad` keeps the pipeline from running, a `note` does not."""
 
     what: str
     state: Literal["ok", "note", "bad"]
     message: str
 
 
-def examine(settings: Settings) -> int:
+def examine(settings: Settings, pipeline: Pipeline) -> int:
     """Print every finding; returns 1 if one is bad."""
     console = Console()
-    table = Table("", "what", "found", title=f"profile {settings.profile}", title_justify="left")
+    table = Table("", "what", "found", title=f"pipeline {pipeline.name}", title_justify="left")
     findings = []
-    for finding in find(settings):
+    for finding in find(settings, pipeline):
         findings.append(finding)
         style = _STYLES[finding.state]
         table.add_row(f"[{style}]{finding.state}[/]", finding.what, finding.message)
@@ -45,16 +46,21 @@ def examine(settings: Settings) -> int:
     return int(any(finding.state == "bad" for finding in findings))
 
 
-def find(settings: Settings) -> Iterator[Finding]:
-    """Look at everything that a run of the profile needs."""
-    looks: list[Callable[[Settings], Finding]] = [
-        _packages, _java, _jars, _memory, _disk, _gpu, _data, _base, _ui_port, _kafka, _spark, _ray,
-    ]  # fmt: skip
-    for look in looks:
+def find(settings: Settings, pipeline: Pipeline) -> Iterator[Finding]:
+    """Look at everything that a run of the pipeline needs."""
+    yield _packages()
+    yield _java()
+    yield _jars(settings)
+    yield _memory(pipeline)
+    yield _disk(settings)
+    yield _gpu(settings)
+    yield _data(pipeline)
+    yield _base(pipeline)
+    for look in (_ui_port, _kafka, _spark, _ray):
         yield look(settings)
 
 
-def _packages(_: Settings) -> Finding:
+def _packages() -> Finding:
     wrong = []
     for line in importlib.metadata.requires("qa-assets") or []:
         requirement = Requirement(line)
@@ -70,7 +76,7 @@ def _packages(_: Settings) -> Finding:
     return Finding("packages", "ok", "as the lock says")
 
 
-def _java(_: Settings) -> Finding:
+def _java() -> Finding:
     try:
         home = java.java_home()
     except java.JavaError as error:
@@ -84,9 +90,9 @@ def _jars(settings: Settings) -> Finding:
     return Finding("jars", "note", f"not yet under {settings.jars}: fetched by the first run")
 
 
-def _memory(settings: Settings) -> Finding:
+def _memory(pipeline: Pipeline) -> Finding:
     available = psutil.virtual_memory().available / _GB
-    needed = 4 if settings.profile == "quickstart" else 8
+    needed = 4 if pipeline.config.model.base == "tiny" else 8
     message = f"{available:.1f} GB available, {needed} GB wanted"
     return Finding("memory", "ok" if available >= needed else "bad", message)
 
@@ -113,17 +119,18 @@ def _gpu(settings: Settings) -> Finding:
     return Finding("GPU", state, "none: training uses the CPU")
 
 
-def _data(settings: Settings) -> Finding:
-    from qa_assets.data.sources import HUB, OFFICIAL_URL, is_address, locate, open_address
-    from qa_assets.tasks.question_answering.formats import SourceError
+def _data(pipeline: Pipeline) -> Finding:
+    from qa_assets.core.task import SourceError
+    from qa_assets.data.sources import HUB, is_address, locate, open_address
 
-    source = settings.data.source
+    source = pipeline.config.data.source
     if source == "generated":
         return Finding("data", "ok", source)
     if source == "official":
-        if _reached(f"{OFFICIAL_URL}dev-v2.0.json"):
-            return Finding("data", "ok", f"official, {OFFICIAL_URL} answers")
-        message = f"{OFFICIAL_URL} does not answer: set QA_ASSETS_DATA_SOURCE to a directory"
+        url = next(iter(pipeline.task.raw.official))
+        if _reached(url):
+            return Finding("data", "ok", f"official, {url} answers")
+        message = f"{url} does not answer: name a directory as data.source, or with --source"
         return Finding("data", "bad", message)
     try:
         if source.startswith(HUB):
@@ -131,15 +138,15 @@ def _data(settings: Settings) -> Finding:
         if is_address(source):
             open_address(source)
             return Finding("data", "note", f"{source}: read by the first run")
-        return Finding("data", "ok", ", ".join(str(path) for path in locate(source)))
+        return Finding("data", "ok", ", ".join(str(file.path) for file in locate(source)))
     except SourceError as error:
         return Finding("data", "bad", str(error))
 
 
-def _base(settings: Settings) -> Finding:
+def _base(pipeline: Pipeline) -> Finding:
     from qa_assets.models.base_model import BaseModelError, require_files
 
-    base = settings.model.base
+    base = pipeline.config.model.base
     if base == "tiny":
         return Finding("base model", "ok", "tiny, made in the run")
     if not Path(base).is_dir():
@@ -158,9 +165,7 @@ def _on_hub(base: str) -> Finding:
         return Finding("base model", "ok", f"{base}, fetched from the hub before")
     if _reached(hf_hub_url(base, "config.json")):
         return Finding("base model", "ok", f"{base}: fetched from the hub by the first run")
-    message = (
-        f"{base} is not at {constants.ENDPOINT}: set QA_ASSETS_MODEL_BASE to a local directory"
-    )
+    message = f"{base} is not at {constants.ENDPOINT}: name a directory as model.base, or by --base"
     return Finding("base model", "bad", message)
 
 

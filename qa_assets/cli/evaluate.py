@@ -6,29 +6,22 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from qa_assets.cli.choice import fail
+from qa_assets.core.examples import Example, Prediction
+from qa_assets.core.task import EvaluationFileError, Task
 from qa_assets.evaluation.comparison import Comparison, compare
-from qa_assets.models import any_model
-from qa_assets.settings import Settings
-from qa_assets.tasks.question_answering.squad_files import (
-    FileError,
-    read_predictions,
-    read_questions,
-)
+from qa_assets.models.any_model import ModelError, predict_any
 
-_KEYS = tuple(
-    f"{part}{name}" for part in ("", "HasAns_", "NoAns_") for name in ("exact", "f1", "total")
-)
 _NAMED = 3
 
 
 def evaluate(
-    settings: Settings,
+    task: Task,
     data: Path,
     predictions: Path | None,
     model: Path | None,
@@ -38,67 +31,71 @@ def evaluate(
     """Print scores on stdout and everything else on stderr; returns the exit code.
 
     Args:
-        settings: what the model says to abstain, unless the model knows it.
-        data: a file in the format of SQuAD.
-        predictions: a JSON object from id to text; this or a model.
+        task: reads the files and scores.
+        data: examples with references.
+        predictions: a file of predictions by id; this or a model.
         model: a Hugging Face directory.
         report: where to write `report.html` and `report.json`.
         as_json: print one JSON object.
     """
     if (predictions is None) == (model is None):
-        return _fail("give either --predictions or --model")
+        return fail("give either --predictions or --model")
     _log_progress()
     try:
         if report is not None:
             _check_writable(report)
-        rows = read_questions(data)
+        examples = task.read_examples(data)
         notes: list[str] = []
-        confidences: list[float] | None = None
         if predictions is not None:
-            texts, notes = match(rows, read_predictions(predictions), data, predictions)
+            found = task.read_predictions(predictions)
+            predicted, notes = match(task, examples, found, data, predictions)
         if model is not None:
-            texts, confidences = any_model.answers(model, rows, settings.data.no_answer)
+            predicted = predict_any(model, task, examples)
         for note in notes:
             typer.secho(note, err=True, fg="yellow")
-        known = {"candidate": confidences} if confidences else None
-        compared = compare(rows, {"candidate": texts}, known)
+        comparison = compare(task, examples, {"candidate": predicted})
         if report is not None:
             facts = {"evaluated": str(predictions or model), "on": str(data)}
-            _write(report, compared, facts, notes)
+            _write(report, comparison, facts, notes)
             typer.secho(f"report: {(report / 'report.html').absolute()}", err=True)
-    except (FileError, any_model.ModelError, OSError) as error:
-        return _fail(str(error))
-    _show(compared, as_json)
+    except (EvaluationFileError, ModelError, OSError) as error:
+        return fail(str(error))
+    _show(task, comparison, as_json)
     return 0
 
 
 def match(
-    rows: Sequence[dict[str, Any]], told: dict[str, str], data: Path, predictions: Path
-) -> tuple[list[str], list[str]]:
-    """The prediction of every question, and what is to be said of ids that do not match.
+    task: Task,
+    examples: Sequence[Example],
+    predicted: dict[str, Prediction],
+    data: Path,
+    predictions: Path,
+) -> tuple[list[Prediction], list[str]]:
+    """The prediction of every example, and what is to be said of ids that do not match.
 
-    A question without a prediction counts as abstained on.
+    An example without a prediction counts as abstained on.
 
     Raises:
-        FileError: not one prediction is of a question.
+        EvaluationFileError: not one prediction is of an example.
     """
-    ids = {row["id"] for row in rows}
-    missing = [row["id"] for row in rows if row["id"] not in told]
-    unknown = [key for key in told if key not in ids]
-    if len(missing) == len(rows):
-        raise FileError(
-            f"{predictions} has no prediction for any of the {len(rows)} questions of {data}"
+    request = task.words.request
+    ids = {example.id for example in examples}
+    missing = [example.id for example in examples if example.id not in predicted]
+    unknown = [key for key in predicted if key not in ids]
+    if len(missing) == len(examples):
+        raise EvaluationFileError(
+            f"{predictions} has no prediction for any of the {len(examples)} {request}s of {data}"
             f" ({_some(missing)}); its ids: {_some(unknown) or 'none'}"
         )
     notes = []
     if missing:
         notes.append(
-            f"{len(missing)} questions without a prediction, taken as abstained on:"
+            f"{len(missing)} {request}s without a prediction, taken as abstained on:"
             f" {_some(missing)}"
         )
     if unknown:
-        notes.append(f"{len(unknown)} predictions without a question, left out: {_some(unknown)}")
-    return [told.get(row["id"], "") for row in rows], notes
+        notes.append(f"{len(unknown)} predictions without a {request}, left out: {_some(unknown)}")
+    return [predicted.get(example.id, Prediction("")) for example in examples], notes
 
 
 def _some(ids: Sequence[str]) -> str:
@@ -116,41 +113,31 @@ def _check_writable(report: Path) -> None:
     while not place.exists():
         place = place.parent
     if not place.is_dir():
-        raise FileError(f"--report {report}: {place} is a file")
+        raise EvaluationFileError(f"--report {report}: {place} is a file")
     if not os.access(place, os.W_OK):
-        raise FileError(f"--report {report}: no permission to write to {place}")
+        raise EvaluationFileError(f"--report {report}: no permission to write to {place}")
 
 
-def _write(report: Path, compared: Comparison, facts: dict[str, str], notes: list[str]) -> None:
+def _write(report: Path, comparison: Comparison, facts: dict[str, str], notes: list[str]) -> None:
     """Write the report beside, and rename its files into place."""
     from qa_assets.evaluation.page import write_report
 
     report.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=report) as draft:
         title = f"Evaluation on {Path(facts['on']).name}"
-        write_report(Path(draft), compared, title=title, facts=facts, notes=notes)
+        write_report(Path(draft), comparison, title=title, facts=facts, notes=notes)
         for file in Path(draft).iterdir():
             file.replace(report / file.name)
 
 
-def _show(compared: Comparison, as_json: bool) -> None:
-    scores = compared.scores["candidate"]
+def _show(task: Task, comparison: Comparison, as_json: bool) -> None:
+    figures = comparison.scores["candidate"].figures
     if as_json:
-        # a part without questions has a total of 0 and no score
-        typer.echo(
-            json.dumps(
-                {key: scores.get(key, 0 if key.endswith("total") else None) for key in _KEYS}
-            )
-        )
+        # a part without examples has a total of 0 and no score
+        empty = {key: 0 if key.endswith("total") else None for key in task.metrics.figures}
+        typer.echo(json.dumps(empty | figures))
         return
-    table = Table("questions", "count", "EM", "F1", title="percent", title_justify="left")
-    for label, part in (("all", ""), ("with an answer", "HasAns_"), ("without", "NoAns_")):
-        if f"{part}total" in scores:
-            figures = (f"{scores[part + name]:.2f}" for name in ("exact", "f1"))
-            table.add_row(label, f"{scores[f'{part}total']:,}", *figures)
+    table = Table("measure", "percent", title=f"{figures['total']:,} {task.words.request}s")
+    for key, label in task.metrics.shown.items():
+        table.add_row(label, f"{figures[key]:.2f}" if key in figures else "")
     Console().print(table)
-
-
-def _fail(message: str) -> int:
-    typer.secho(message, err=True, fg="red")
-    return 1

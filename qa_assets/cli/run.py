@@ -1,53 +1,114 @@
 """`qa-assets run`: the graph or a job once, through `dg launch`, with its progress line by line."""
 
+import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import typer
+import yaml
 from dagster import DagsterEventType, EventLogEntry
+from dagster._utils.merger import deep_merge_dicts as merge_dicts
 from rich.console import Console
 
+from qa_assets.cli.choice import fail
 from qa_assets.cli.summary import show_failure, show_summary
 from qa_assets.cli.supervisor import child, supervised
+from qa_assets.components.pipeline import Pipeline
 from qa_assets.settings import Settings
 
 _POLL_S = 0.5
 _WIDE = 300
 
 
-def run_graph(settings: Settings, assets: str, job: str | None = None) -> int:
-    """Materialise `assets`, or launch `job`, with the checks; returns 0 only if all succeeded."""
-    what = ["--job", job] if job else ["--assets", assets]
-    return supervised(settings, lambda: _launch(settings, what))
+@dataclass(frozen=True)
+class Launch:
+    """What to launch, see `qa-assets run --help`."""
+
+    pipeline: str
+    assets: str | None = None
+    job: str | None = None
+    source: str | None = None
+    base: str | None = None
+    train_examples: int | None = None
+    eval_examples: int | None = None
+    config: Path | None = None
+
+    def command(self, raw: str, run_config: Path) -> list[str]:
+        """The arguments of `dg launch`; writes a run config if there is one.
+
+        Args:
+            raw: name of the raw asset.
+            run_config: where to write.
+        """
+        what = ["--job", self.job] if self.job else ["--assets", self.assets or self._everything()]
+        config = self._run_config(raw)
+        if not config:
+            return what
+        run_config.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return [*what, "--config", str(run_config)]
+
+    def _everything(self) -> str:
+        return f'key:"{self.pipeline}/*" or key:"kept_versions"'
+
+    def _run_config(self, raw: str) -> dict[str, Any]:
+        options: dict[str, dict[str, Any]] = {
+            f"{self.pipeline}__{raw}": {"source": self.source},
+            f"{self.pipeline}_splits": {
+                "train_examples": self.train_examples,
+                "eval_examples": self.eval_examples,
+            },
+            f"{self.pipeline}__checkpoints": {"base": self.base},
+        }
+        ops = {
+            op: {"config": {name: value for name, value in values.items() if value is not None}}
+            for op, values in options.items()
+        }
+        used = {op: values for op, values in ops.items() if values["config"]}
+        config: dict[str, Any] = {"ops": used} if used else {}
+        if self.config is not None:
+            given = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            config = merge_dicts(config, given)
+        return config
 
 
-def _launch(settings: Settings, what: list[str]) -> int:
-    log = settings.root / "logs" / f"run-{datetime.now():%Y%m%d-%H%M%S}.log"
+def run_graph(settings: Settings, pipeline: Pipeline, launch: Launch) -> int:
+    """Launch assets or a job, with the checks; returns 0 only if all succeeded."""
+    return supervised(settings, lambda: _launch(settings, pipeline, launch))
+
+
+def _launch(settings: Settings, pipeline: Pipeline, launch: Launch) -> int:
+    log = settings.logs / f"run-{datetime.now():%Y%m%d-%H%M%S}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     # in a pipe or a file nothing need be wrapped
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    try:
+        what = launch.command(pipeline.task.words.raw, log.with_suffix(".yaml"))
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        return fail(f"--config {launch.config}: {error}")
     command = ["dg", "launch", *what]
-    told = f"{' '.join(command)}   profile {settings.profile}, log {log}"
-    console.print(told, soft_wrap=True)
+    console.print(f"{shlex.join(command)}   log {log}", soft_wrap=True, markup=False)
     with dg.DagsterInstance.get() as instance:
         known = _newest(instance)
         try:
-            with child(command, log) as launch:
+            with child(command, log) as launched:
                 progress = Progress(instance, known, console)
-                while launch.poll() is None:
+                while launched.poll() is None:
                     progress.show()
                     time.sleep(_POLL_S)
                 progress.show()
         except KeyboardInterrupt:
             typer.secho("interrupted: everything that was started is ended", err=True, fg="red")
             return 130
-        if progress.run_id is None or launch.returncode != 0:
+        if progress.run_id is None or launched.returncode != 0:
             show_failure(instance, progress.run_id, log)
             return 1
-        show_summary(settings, instance, progress.run_id, console)
+        show_summary(settings, pipeline, instance, progress.run_id, console)
     return 0
 
 

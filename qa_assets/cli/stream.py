@@ -1,33 +1,35 @@
-"""`qa-assets stream`: every question answered as it comes, until Ctrl-C."""
+"""`qa-assets stream`: every request answered as it comes, until Ctrl-C."""
 
 import signal
 import threading
 
 import typer
 
-from qa_assets.always_on import keep_answering
+from qa_assets.cli.choice import fail
 from qa_assets.cli.supervisor import supervised
-from qa_assets.core.artifacts import ArtifactMissingError, ArtifactStore
+from qa_assets.components.pipeline import Pipeline
+from qa_assets.core.artifacts import ArtifactMissingError
 from qa_assets.settings import Settings
 
 
-def stream(settings: Settings) -> int:
+def stream(settings: Settings, pipeline: Pipeline) -> int:
     """Answer until it is interrupted; returns the exit code."""
     try:
-        ArtifactStore(settings.artifacts).latest(settings.serving.model)
+        pipeline.store(settings).latest(pipeline.serving_asset)
     except ArtifactMissingError as error:
-        typer.secho(f"{error} (make run PROFILE={settings.profile})", err=True, fg="red")
-        return 1
-    return supervised(settings, lambda: _stream(settings))
+        return fail(f"{error} (make run PIPELINE={pipeline.name})")
+    return supervised(settings, lambda: _stream(settings, pipeline))
 
 
-def _stream(settings: Settings) -> int:
-    kafka = settings.kafka
+def _stream(settings: Settings, pipeline: Pipeline) -> int:
+    from qa_assets.streaming.worker import keep_running, worker_command
+
+    topics, words = pipeline.topics, pipeline.task.words
     typer.echo(
-        f"questions on {kafka.questions_topic!r} of {kafka.bootstrap_servers} are answered on "
-        f"{kafka.answers_topic!r}; Ctrl-C or SIGTERM ends it after the batch under way"
+        f"{words.request}s on {topics.requests!r} of {settings.kafka.bootstrap_servers} are "
+        f"answered on {topics.responses!r}; Ctrl-C or SIGTERM ends it after the batch under way"
     )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    return keep_answering(stop)
+    return keep_running(worker_command(pipeline.name), stop)

@@ -8,18 +8,23 @@ from dagster import DagsterEventType
 from rich.console import Console
 from rich.table import Table
 
+from qa_assets.components.pipeline import Pipeline
 from qa_assets.core.artifacts import ArtifactStore
-from qa_assets.evaluation.comparison import SHOWN, read_split
+from qa_assets.core.task import Task
 from qa_assets.settings import Settings
 
 
 def show_summary(
-    settings: Settings, instance: dg.DagsterInstance, run_id: str, console: Console
+    settings: Settings,
+    pipeline: Pipeline,
+    instance: dg.DagsterInstance,
+    run_id: str,
+    console: Console,
 ) -> None:
-    """Tables of what is newest in the artefact store, and of the run's times."""
-    store = ArtifactStore(settings.artifacts)
+    """Tables of what is newest in the pipeline's artefact store, and of the run's times."""
+    store, task = pipeline.store(settings), pipeline.task
     for table in (
-        _scores(store), _streamed(store), _places(store), _times(instance, run_id),
+        _scores(store, task), _streamed(store, task), _places(store), _times(instance, run_id),
     ):  # fmt: skip
         if table is not None:
             console.print()
@@ -27,42 +32,46 @@ def show_summary(
     report = store.find("test_report")
     if report is not None:
         console.print(f"\n{(report.path / 'report.html').as_uri()}   is the report to read")
-    console.print(
-        f"\nmake ui PROFILE={settings.profile}   opens Dagster on"
-        f" http://127.0.0.1:{settings.ui_port}"
-    )
+    console.print(f"\nmake ui   opens Dagster on http://127.0.0.1:{settings.ui_port}")
 
 
-def _scores(store: ArtifactStore) -> Table | None:
+def _scores(store: ArtifactStore, task: Task) -> Table | None:
     report = store.find("test_report")
     if report is None:
         return None
+    shown = task.metrics.shown
     table = Table(title="on the test split, percent", title_justify="left")
-    for column in ("model", "questions", "EM", "F1", "HasAns F1", "NoAns F1"):
+    for column in ("model", f"{task.words.request}s", *shown.values()):
         table.add_column(column, justify="left" if column == "model" else "right")
     for model, scores in report.info["scores"].items():
-        figures = [f"{scores[key]:.2f}" for key in SHOWN if key in scores]
+        figures = [f"{scores[key]:.2f}" if key in scores else "" for key in shown]
         table.add_row(model, str(scores["total"]), *figures)
     return table
 
 
-def _streamed(store: ArtifactStore) -> Table | None:
-    report = store.find("answer_report")
+def _streamed(store: ArtifactStore, task: Task) -> Table | None:
+    import pyarrow.parquet as pq
+
+    words, metric = task.words, task.metrics.primary
+    report = store.find(f"{words.response}_report")
     if report is None:
         return None
     info = report.info
     table = Table(
-        title=f"{info['questions']} questions streamed, {info['completeness']:.0%} answered,"
-        f" F1 {info['f1']:.2f}; five of them",
+        title=f"{info[f'{words.request}s']} {words.request}s streamed, {info['completeness']:.0%} "
+        f"answered, {task.metrics.shown[metric]} {info[metric]:.2f}; five of them",
         title_justify="left",
     )
-    for column in ("question", "gold", "answer"):
+    asked = next(iter(task.messages.inputs))
+    for column in (asked, "gold", words.response):
         table.add_column(column, overflow="fold")
-    rows = read_split(report.path / "answers.parquet", ["question", "references", "streamed"])
+    columns = [asked, "references", "streamed"]
+    rows = pq.read_table(report.path / "answers.parquet", columns=columns).to_pylist()
     answerable = [row for row in rows if row["references"]][:3]
+    nothing = f"(no {words.response})"
     for row in answerable + [row for row in rows if not row["references"]][: 5 - len(answerable)]:
         gold = " / ".join(dict.fromkeys(row["references"]))
-        table.add_row(row["question"], gold or "(no answer)", row["streamed"] or "(no answer)")
+        table.add_row(row[asked], gold or nothing, row["streamed"] or nothing)
     return table
 
 

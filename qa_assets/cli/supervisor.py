@@ -1,6 +1,5 @@
 """What `run` and `ui` share: DAGSTER_HOME, the broker, and that nothing is left running."""
 
-import fcntl
 import os
 import shutil
 import signal
@@ -14,6 +13,7 @@ import dagster as dg
 import psutil
 import typer
 from dagster import DagsterRunStatus
+from filelock import FileLock, Timeout
 
 from qa_assets.local import process
 from qa_assets.local.broker import BrokerError, broker
@@ -32,7 +32,7 @@ _STOP_GRACE_S = 25.0
 
 
 class SupervisorError(RuntimeError):
-    """Another `make run` or `make ui` is at work on the same profile."""
+    """Another `make run` or `make ui` is at work under the same `home`."""
 
 
 def supervised(settings: Settings, work: Callable[[], int]) -> int:
@@ -67,30 +67,28 @@ def _unwound_by_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the profile: its broker, its runs and its pool slots belong to one supervisor."""
+    """Hold `home`: its broker, its runs and its pool slots belong to one supervisor."""
     settings.root.mkdir(parents=True, exist_ok=True)
-    with (settings.root / "supervisor.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SupervisorError(
-                f"`make run` or `make ui` is at work on the profile {settings.profile} already:"
-                " materialise in its UI, or end it first"
-            ) from None
-        yield
+    try:
+        with FileLock(settings.root / "supervisor.lock", timeout=0):
+            yield
+    except Timeout:
+        raise SupervisorError(
+            f"`make run` or `make ui` is at work under {settings.root} already: materialise in its"
+            " UI, or end it first"
+        ) from None
 
 
 def _prepare(settings: Settings) -> None:
     """Write DAGSTER_HOME and put the environment's commands first on the PATH."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(
-        Path(__file__).parent.parent / "dagster.yaml", settings.dagster_home / "dagster.yaml"
+        Path(__file__).with_name("dagster.yaml"), settings.dagster_home / "dagster.yaml"
     )
     # torch's threads would spin while Spark needs the cores: five times slower beside it
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ |= {
         "DAGSTER_HOME": str(settings.dagster_home),
-        "QA_ASSETS_PROFILE": settings.profile,
         "QA_ASSETS_HOME": str(settings.home.absolute()),
         "VIRTUAL_ENV": sys.prefix,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -25,8 +25,7 @@ def serve(settings: Settings) -> int:
 def _serve(settings: Settings) -> int:
     typer.echo(
         f"Dagster   http://127.0.0.1:{settings.ui_port}\n"
-        f"Kafka     {settings.kafka.bootstrap_servers}, questions go to the topic"
-        f" {settings.kafka.questions_topic!r}\n"
+        f"Kafka     {settings.kafka.bootstrap_servers}, topics: qa-assets pipelines\n"
         f"reports   http://127.0.0.1:{settings.report_port}, linked from test_report\n"
         f"MLflow    {_mlflow(settings)}\n"
         "Ctrl-C ends everything"
@@ -56,8 +55,13 @@ def report_server(
 
     A browser opens no file from a page of the UI. Where the port is taken, only that link fails.
     """
+    reports = settings.root / "reports"  # of artefacts, nothing but reports is to be seen
+    reports.mkdir(parents=True, exist_ok=True)
+    for pipeline in settings.artifacts.glob("*"):
+        link = reports / pipeline.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(pipeline / "test_report")
     command = [sys.executable, "-m", "http.server", str(settings.report_port)]
-    command += ["--bind", "127.0.0.1", "--directory", str(settings.artifacts / "test_report")]
-    log = settings.root / "logs" / "reports.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    return child(command, log)
+    command += ["--bind", "127.0.0.1", "--directory", str(reports)]
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    return child(command, settings.logs / "reports.log")

@@ -32,6 +32,7 @@ class Metrics:
         exact: 1 where a prediction is entirely right, else 0.
         note: sentences for readers of a report: what the measures mean, and whose they are.
         floors: percentages that a champion must reach, by measure, unless the pipeline says.
+        figures: names of all figures that `Task.score` may return.
     """
 
     shown: Mapping[str, str]
@@ -39,6 +40,7 @@ class Metrics:
     exact: str
     note: str
     floors: Mapping[str, float]
+    figures: Sequence[str]
 
 
 @dataclass(frozen=True)

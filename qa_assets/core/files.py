@@ -1,6 +1,5 @@
 """Files and directories: written beside and renamed, so whole or not there; locked; hashed."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 
 @contextmanager
@@ -34,6 +35,21 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(unfinished)
 
 
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """A new directory to write into, which becomes `path` at the end; else nothing is left of it.
+
+    Raises:
+        FileExistsError: `path` exists and is not an empty directory.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f"{path} exists already: remove it, or write to another directory")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as unfinished:
+        unfinished.mkdir()
+        yield unfinished
+
+
 def recover(directory: Path) -> None:
     """Clear up after a process that was killed while `replacing` something in a directory.
 
@@ -53,8 +69,7 @@ def recover(directory: Path) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Wait until no other process holds a file, which is made if need be, and hold it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path):
         yield
 
 

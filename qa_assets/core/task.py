@@ -70,6 +70,11 @@ class Task(BaseModel, ABC):
         return ()
 
     @property
+    def exclusive_labels(self) -> bool:
+        """Whether an example has one of the labels; else it has any number of them."""
+        return True
+
+    @property
     @abstractmethod
     def card(self) -> CardTexts:
         """What the model card says."""
@@ -130,6 +135,10 @@ class Task(BaseModel, ABC):
     @abstractmethod
     def score(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Scores:
         """Score predictions; rows hold the primary and the exact metric of every example."""
+
+    def calibration_weights(self, examples: Sequence[Example]) -> list[float]:
+        """How much each example counts where abstention is calibrated; their mean is 1."""
+        return [1.0] * len(examples)
 
     @abstractmethod
     def baselines(

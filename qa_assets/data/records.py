@@ -4,9 +4,11 @@ How a task reads its formats and which faults it looks for is the task's; a bad 
 was found, with its reasons, and nothing is dropped silently.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from qa_assets.data.sources import part_of
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -145,6 +147,20 @@ def rejected(records: "DataFrame") -> "DataFrame":
 def accepted(records: "DataFrame") -> "DataFrame":
     """The good records."""
     return records.where("size(reasons) = 0")
+
+
+def with_parts(records: "DataFrame", names: Iterable[str]) -> "DataFrame":
+    """The records with the split that they are of: as they say themselves, else as their file.
+
+    Args:
+        records: have `file` and `part`.
+        names: of the files.
+    """
+    from pyspark.sql import functions as sf
+
+    parts = {name: part_of(name) for name in names}
+    by_file = sf.create_map(*(sf.lit(text) for pair in parts.items() for text in pair))
+    return records.withColumn("part", sf.coalesce("part", by_file[sf.col("file")]))
 
 
 def numbered(frame: "DataFrame") -> "DataFrame":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TRAIN, VALID, DEV, ALL = "train", "valid", "dev", "all"
 """What the copies of the files are called. There is `all` alone, or `train`, `dev` and perhaps
 `valid`; valid examples are held out of train where there is none."""
+TEST = "test"
 HUB = "hf:"
 
 _TEST_STEMS = ("dev", "validation", "test")  # the first that is there wins
@@ -82,6 +83,12 @@ def fetch(task: Task, data: DataConfig, out: Path, downloads: Path) -> dict[str,
 def role_of(file_name: str) -> str:
     """The role of a file that `fetch` copied."""
     return file_name.partition(".")[0]
+
+
+def part_of(file_name: str) -> str:
+    """The split that a file which `fetch` copied is of; `all` is train, to be split."""
+    role = role_of(file_name)
+    return {DEV: TEST, ALL: TRAIN}.get(role, role)
 
 
 def is_address(source: str) -> bool:

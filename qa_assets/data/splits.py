@@ -16,12 +16,11 @@ from qa_assets.data import records
 from qa_assets.data.config import DataConfig
 from qa_assets.data.content import SplitFacts, facts_of
 from qa_assets.data.leakage import Leakage, leakage
-from qa_assets.data.sources import ALL, DEV, TRAIN, VALID, role_of
+from qa_assets.data.sources import TEST, TRAIN, VALID, part_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-TEST = "test"
 NAMES = (TRAIN, VALID, TEST)
 COLUMNS = {
     "id": "Unique in its file.",
@@ -91,7 +90,7 @@ def make_splits(
     for name, path in paths.items():
         _require_good(path, summaries[name])
     _write(records.rejected(read).coalesce(1), rejected)
-    good = _with_parts(records.accepted(read), paths)
+    good = records.with_parts(records.accepted(read), paths)
     task = task.fit(good.where(f"part = '{TRAIN}'"))
     groups = _groups(good)
     held_out: dict[str, str] = {}
@@ -130,13 +129,10 @@ def _require_good(path: Path, summary: records.Summary) -> None:
         raise SplitError(f"{path}: every record is bad: {summary.reasons}")
 
 
-def _with_parts(good: "DataFrame", names: Iterable[str]) -> "DataFrame":
-    """The records with the part that they are of: as they say, or as the role of their file."""
-    from pyspark.sql import functions as sf
-
-    parts = {name: {DEV: TEST, ALL: TRAIN}.get(role_of(name), role_of(name)) for name in names}
-    by_file = sf.create_map(*(sf.lit(text) for pair in parts.items() for text in pair))
-    return good.withColumn("part", sf.coalesce("part", by_file[sf.col("file")]))
+def file_of(split: str, names: Iterable[str]) -> str:
+    """The data file that a split was made of."""
+    by_part = {part_of(name): name for name in names}
+    return by_part.get(split, by_part[TRAIN])
 
 
 def _groups(good: "DataFrame") -> dict[str, dict[str, Strata]]:

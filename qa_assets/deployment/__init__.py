@@ -1,1 +1,1 @@
-"""From a Hugging Face directory to what serves: the ONNX graph and the Spark NLP pipeline."""
+"""From a Hugging Face directory to what serves: engines, int8, parity with transformers."""

@@ -1,25 +1,30 @@
-"""Whether what serves answers as transformers does: what is asked, and how answers compare."""
+"""Whether an engine predicts as transformers does: the prompts to compare on, and the comparison.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+How engines are run is in `engines`; which int8 recipe is chosen in `quantization.recipes`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from qa_assets.core.examples import Budget, Example, Prediction
+from qa_assets.core.files import write_json
+from qa_assets.core.task import Task
 from qa_assets.evaluation.bootstrap import interval, resampled_sums
 from qa_assets.models import base_model
-from qa_assets.models.decoding import generate, to_answers
-from qa_assets.tasks.question_answering.prompts import source_text
-from qa_assets.tasks.question_answering.windows import Windows
+from qa_assets.models.decoding import generate
+from qa_assets.models.family import PredictOptions
 
-FILE = "expected.parquet"
+FILE = "expected.json"
 LEAST_EQUAL = 0.995
-"""The share of answers that an engine must give as transformers does, in full precision."""
+"""The share of prompts on which full precision must predict the same as transformers."""
 MOST_LOSS = 0.5
-"""F1, in percent, that int8 may lose by all that the answers here can tell."""
+"""Percent of the primary metric that int8 may lose: the lower end of the loss's interval."""
 _LONG_WORDS = 4_000  # some 5,000 tokens
-_UNICODE = {
+_UNICODE = {  # a short text, and a long one
     "Кто написал «Войну и мир»?": "«Войну и мир» написал Лев Толстой — в 1869 году.",
     "誰が東京に住んでいますか?": "太郎は東京に住んでいます。花子は大阪です。",
     "Wer zahlte 3,20 €?": "Zoë Müller zahlte naïvement 3,20 € für ein ½ Stück ﬁne Café①.",
@@ -28,132 +33,161 @@ _UNICODE = {
 }
 
 
-def questions(rows: Sequence[dict[str, Any]], count: int, windows: Windows) -> list[dict[str, Any]]:
-    """What to ask: as given, of other rows' contexts, and what is hard.
+@dataclass(frozen=True)
+class Case:
+    """A prompt to compare engines on.
+
+    Attributes:
+        kind: `as given`, or what is special about the inputs.
+        source: of the prompt.
+        example: of the prompt.
+        scored: whether the example's references are right for this prompt.
+        expected: the text that transformers predicts.
+    """
+
+    kind: str
+    source: str
+    example: Example
+    scored: bool = False
+    expected: str = ""
+
+
+def cases(task: Task, examples: Sequence[Example], count: int, budget: Budget) -> list[Case]:
+    """The prompts to compare on.
+
+    Besides `count` scored prompts there are hard ones, made of the task's inputs: the first takes a
+    short text, such as a question, and the last a long one, such as a context.
 
     Args:
-        rows: of `question`, `context`, `references` and `title`.
-        count: of questions that are not hard: each row's own, then with another's context.
-        windows: what a long context becomes.
-
-    Returns:
-        Rows of `kind`, `source`, `references` (null: not known) and `title`.
+        task: of the examples.
+        examples: at least one.
+        count: of examples as they are and, where the task can abstain, with the last input of an
+            example of another group, so that to abstain is right.
+        budget: for the windows of the long text.
     """
-    step = max(1, len(rows) // count)
-    given = list(rows[::step])[:count]
-    asked = [_row("as given", row, row["context"], row["references"]) for row in given]
-    others = [rows[(number + len(rows) // 2) % len(rows)] for number in range(len(rows))]
-    asked += [
-        _row("no answer", row, other["context"], [])
-        for row, other in zip(rows, others, strict=True)
-        if row["title"] != other["title"]
-    ][: count - len(asked)]
-    first = given[0]
-    asked += [_row("empty context", first, context) for context in ("", "  \n\t")]
-    asked += [
-        _row("Unicode", {"question": question, "title": "Unicode"}, context)
-        for question, context in _UNICODE.items()
+    names = list(task.messages.inputs)
+    first, last = names[0], names[-1]
+    spread = list(examples[:: max(1, len(examples) // count)])[:count]
+    result = [_case(task, "as given", example, scored=True) for example in spread]
+    if task.abstention is not None and first != last:
+        half = len(examples) // 2
+        others = [*examples[half:], *examples[:half]]
+        result += [
+            _case(task, "abstention", _with(example, {last: other.inputs[last]}), scored=True)
+            for example, other in zip(examples, others, strict=True)
+            if example.group != other.group
+        ][: count - len(result)]
+    base = spread[0]
+    result += [_case(task, "empty", _with(base, {last: text})) for text in ("", "  \n\t")]
+    result += [
+        _case(task, "Unicode", replace(_with(base, {first: short} | {last: long}), group="Unicode"))
+        for short, long in _UNICODE.items()
     ]
-    words = " ".join(row["context"] for row in rows).split()
+    words = " ".join(example.inputs[last] for example in examples).split()
     while len(words) < _LONG_WORDS:
         words *= 2
-    long = windows.sources(first["question"], " ".join(words[:_LONG_WORDS]))
-    return asked + [
-        {"kind": "long context", "source": source, "references": None, "title": first["title"]}
-        for source in long
+    long_example = _with(base, {last: " ".join(words[:_LONG_WORDS])})
+    result += [
+        Case("long", prompt.source, long_example) for prompt in task.prompts(long_example, budget)
     ]
+    return [case for case in result if case.source.strip()]  # engines skip blank prompts
 
 
-def _row(
-    kind: str, row: dict[str, Any], context: str, references: list[str] | None = None
-) -> dict[str, Any]:
-    source = source_text(row["question"], context)
-    return {"kind": kind, "source": source, "references": references, "title": row["title"]}
+def _with(example: Example, inputs: dict[str, str]) -> Example:
+    return Example(example.id, example.group, {**example.inputs, **inputs})
+
+
+def _case(task: Task, kind: str, example: Example, scored: bool = False) -> Case:
+    return Case(kind, task.prompts(example)[0].source, example, scored)
 
 
 def expect(
-    model_dir: Path, asked: Sequence[dict[str, Any]], out: Path, *, null_text: str, **decoding: Any
+    model_dir: Path, task: Task, cases: Sequence[Case], out: Path, options: PredictOptions
 ) -> None:
-    """Write `questions` with what transformers answers them in full precision as `answer`."""
-    import pandas as pd
-
+    """Write the cases into the directory `out`, with what transformers predicts in fp32."""
     model, tokenizer = base_model.load(model_dir)
+    sources = [case.source for case in cases]
     texts = generate(
-        model, tokenizer, [row["source"] for row in asked], **(decoding | {"precision": "fp32"})
-    )
-    frame = pd.DataFrame(asked).assign(answer=to_answers(texts, null_text))
-    frame.to_parquet(out / FILE, index=False)
+        model, tokenizer, sources, max_new_tokens=options.max_new_tokens,
+        batch_size=options.batch_size, precision="fp32",
+    )  # fmt: skip
+    resolved = [task.resolve([Prediction(text)]).text for text in texts]
+    pairs = zip(cases, resolved, strict=True)
+    write_json(out / FILE, [asdict(replace(case, expected=text)) for case, text in pairs])
 
 
-def expected(directory: Path) -> list[dict[str, Any]]:
-    """What `expect` wrote."""
-    import pyarrow.parquet as pq
-
-    rows: list[dict[str, Any]] = pq.read_table(directory / FILE).to_pylist()
-    return rows
+def expected(directory: Path) -> list[Case]:
+    """The cases that `expect` wrote."""
+    rows = json.loads((directory / FILE).read_text(encoding="utf-8"))
+    return [Case(**row | {"example": Example(**row["example"])}) for row in rows]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How answers compare; the loss in F1, in percent, where references are known."""
+    """How an engine compares with transformers.
 
-    questions: int
+    Attributes:
+        prompts: compared.
+        equal: of these, with the same prediction.
+        loss: of the primary metric on the scored prompts, in percent.
+        loss_interval: its 95 % interval.
+        differing: prompts with another prediction, for a table.
+    """
+
+    prompts: int
     equal: int
     loss: float
     loss_interval: list[float]
-    differing: list[dict[str, Any]]
+    differing: list[dict[str, str]]
 
     @property
     def same(self) -> bool:
-        """Whether they are the same, as full precision must be."""
-        return self.equal >= LEAST_EQUAL * self.questions
+        """Whether predictions are the same, as full precision must be."""
+        return self.equal >= LEAST_EQUAL * self.prompts
 
     @property
     def as_good(self) -> bool:
-        """Whether nothing says that they lose more than `MOST_LOSS`, as int8 must not."""
+        """Whether a loss of more than `MOST_LOSS` is not proved, as int8 must be."""
         return self.loss_interval[0] <= MOST_LOSS
 
 
-def compare(
-    rows: Sequence[dict[str, Any]],
-    answers: Sequence[str],
-    score_each: Callable[[str, Sequence[str]], float],
-) -> Parity:
-    """Compare answers, "" where they abstain, with those of `expected` rows."""
+def compare(task: Task, cases: Sequence[Case], outputs: Sequence[Prediction]) -> Parity:
+    """Compare an engine's outputs for the prompts of `expected` cases."""
+    predictions = [task.resolve([output]) for output in outputs]
+    pairs = list(zip(cases, predictions, strict=True))
+    columns = ("kind", "source", "transformers", "here")
     differing = [
-        {"kind": row["kind"], "source": row["source"], "transformers": row["answer"], "here": said}
-        for row, said in zip(rows, answers, strict=True)
-        if row["answer"] != said
+        dict(zip(columns, (case.kind, case.source, case.expected, prediction.text), strict=True))
+        for case, prediction in pairs
+        if case.expected != prediction.text
     ]
-    known = [
-        (row, said)
-        for row, said in zip(rows, answers, strict=True)
-        if row["references"] is not None
-    ]
+    scored = [(case, prediction) for case, prediction in pairs if case.scored]
+    examples = [case.example for case, _ in scored]
     loss, loss_interval = paired_loss(
-        [row["title"] for row, _ in known],
-        [score_each(row["answer"], row["references"]) for row, _ in known],
-        [score_each(said, row["references"]) for row, said in known],
+        [example.group for example in examples],
+        primary_scores(task, examples, [Prediction(case.expected) for case, _ in scored]),
+        primary_scores(task, examples, [prediction for _, prediction in scored]),
     )
-    return Parity(
-        questions=len(rows),
-        equal=len(rows) - len(differing),
-        loss=loss,
-        loss_interval=loss_interval,
-        differing=differing,
-    )
+    return Parity(len(cases), len(cases) - len(differing), loss, loss_interval, differing)
+
+
+def primary_scores(
+    task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]
+) -> list[float]:
+    """The primary metric of each prediction, from 0 to 1."""
+    return task.score(examples, predictions).rows[task.metrics.primary]
 
 
 def paired_loss(
-    articles: Sequence[str], before: Sequence[float], after: Sequence[float]
+    groups: Sequence[str], before: Sequence[float], after: Sequence[float]
 ) -> tuple[float, list[float]]:
-    """The mean loss in F1, in percent, and its 95 % interval, articles drawn as wholes.
+    """The mean loss of a metric, in percent, and its 95 % interval by resampling whole groups.
 
     Args:
-        articles: of each question.
-        before: F1 by question, from 0 to 1.
+        groups: of each example.
+        before: the metric by example, from 0 to 1.
         after: the same of another model.
     """
     loss = 100 * (np.asarray(before) - np.asarray(after))
-    sums = resampled_sums(articles, np.stack([loss, np.ones_like(loss)], axis=1))
+    sums = resampled_sums(groups, np.stack([loss, np.ones_like(loss)], axis=1))
     return float(loss.mean()), interval(sums[:, 0] / sums[:, 1])

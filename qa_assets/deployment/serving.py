@@ -1,164 +1,181 @@
-"""One interface to both engines: a model's directory becomes what answers a frame of questions.
+"""A serving model's directory as a function that adds predictions to a Spark frame.
 
-Prompts, windows of long contexts and the text that abstains end here: who serves knows questions,
-contexts, answers and confidences. Rows that no model is asked about (see `sources_of`) come back
-without an answer and without a confidence, and change nothing for the others.
+The only interface to all engines: callers know the task's inputs and predictions, and nothing of
+prompts, windows and abstention. How predictions become responses is in `streaming`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qa_assets.core.examples import Budget, Example, Prediction
+from qa_assets.core.task import Task, load_task
 from qa_assets.deployment import provenance
 from qa_assets.deployment.engines import ctranslate2
-from qa_assets.models.decoding import to_answers
-from qa_assets.tasks.question_answering.windows import PieceCounter, Windows, best
+from qa_assets.deployment.provenance import Provenance
+from qa_assets.models.tokens import SPIECE, PieceCounter
 
 if TYPE_CHECKING:
-    from pyarrow import RecordBatch
+    import pandas as pd
     from pyspark.sql import Column, DataFrame, SparkSession
 
-Answerer = Callable[["DataFrame"], "DataFrame"]
-"""Adds `answer` (text; null: none) and `confidence` (0 to 1; null: not known) to a frame.
+Predictor = Callable[["DataFrame"], "DataFrame"]
+"""Adds the column `prediction` to a frame with the task's inputs as text columns.
 
-The frame has the text columns `question` and `context`; its rows and other columns stay as they
-are. Lazy: each action on the result asks the model again, unless it is persisted.
+Rows and other columns stay as they are. Lazy: each action on the result runs the model again,
+unless it is persisted.
 """
+PREDICTION = "prediction"
+PREDICTION_TYPE = "struct<text: string, confidence: double, probabilities: map<string, double>>"
+"""Of the column: the fields of a `Prediction`; null for a row that no model is asked about."""
 PIPELINE = "pipeline"
-"""Of Spark NLP, within the directory of a model that serves; CTranslate2's files are in it."""
-SENTENCE_PIECE = "spiece.model"
-MOST_CHARACTERS = 100_000
-"""Of question and context together: a window takes some 20 ms."""
-_SOURCES = "qa_assets_sources"
-_QUESTION, _CONTEXT = "qa_assets_question", "qa_assets_context"
+"""Spark NLP's directory within that of a serving model; CTranslate2 has no other."""
+MAX_CHARACTERS = 100_000
+"""Of all inputs of a row together: a window takes some 20 ms."""
+_PROMPTS = "qa_assets_prompts"
 
 
-def answerer(spark: "SparkSession", directory: Path) -> Answerer:
-    """What answers with the model in a directory, by the engine that its provenance names.
+def predictor(spark: "SparkSession", directory: Path) -> Predictor:
+    """The predictor of the model in a directory, run by the engine that its provenance names.
 
-    The workers of a cluster read the same path, and have qa_assets installed.
+    The workers of a cluster read the same path, and have qa_assets installed. A row with an input
+    that is null or blank, or with inputs that are too long together, gets a null prediction, and
+    changes nothing for the others.
 
     Raises:
-        ProvenanceError: there is no model that serves, or its files were changed.
+        ProvenanceError: there is no serving model, or its files were changed.
         SparkNlpError: Spark NLP cannot load it.
     """
-    made = provenance.read(directory)
-    if made.engine == "ctranslate2":
-        return lambda frame: _by_ctranslate2(frame, directory, made)
+    served = provenance.read(directory)
+    reader = Reader(load_task(**served.task), directory / SPIECE, served)
+    if served.engine == "ctranslate2":
+        column = _ctranslate2_column(reader, directory)
+        return lambda frame: frame.withColumn(PREDICTION, column)
 
     from qa_assets.deployment.engines import spark_nlp
 
     pipeline = spark_nlp.load_pipeline(spark, directory / PIPELINE)
+    prompts, resolved = _prompts_column(reader), _resolved_column(reader.task)
 
-    def answer(frame: "DataFrame") -> "DataFrame":
-        from pyspark.sql import functions as sf
+    def predict(frame: "DataFrame") -> "DataFrame":
+        prompted = frame.withColumn(_PROMPTS, prompts)
+        outputs = spark_nlp.generate(pipeline, prompted, source=_PROMPTS, output=_PROMPTS)
+        return outputs.withColumn(PREDICTION, resolved).drop(_PROMPTS)
 
-        asked = frame.withColumn(_SOURCES, _sources_column(_reading(directory, made)))
-        said = spark_nlp.answer(pipeline, asked, source=_SOURCES, answer=_SOURCES)
-        # the first window that answers: Spark NLP does not tell how sure it is
-        answers = sf.filter(_SOURCES, lambda text: ~sf.lower(text).isin("", made.no_answer.lower()))
-        return (
-            said.withColumn("answer", sf.get(answers, sf.lit(0)))
-            .withColumn("confidence", sf.lit(None).cast("double"))
-            .drop(_SOURCES)
-        )
-
-    return answer
+    return predict
 
 
-def sources_of(question: bytes | None, context: bytes | None, windows: Windows) -> list[str]:
-    """What a model is asked about a row, none if either text is null, blank or both too long.
+@dataclass(frozen=True)
+class Reader:
+    """Makes prompts of rows, in Spark's workers.
 
-    Args:
-        question: in UTF-8; what is not becomes U+FFFD.
-        context: the same.
-        windows: how long contexts are read.
+    Attributes:
+        task: of the model.
+        spiece: the model's SentencePiece model, to count tokens with.
+        served: the model's provenance, which has the limits of a prompt.
     """
-    if question is None or context is None:
-        return []
-    if len(question) + len(context) > 4 * MOST_CHARACTERS:
-        return []  # not even decoded
-    asked, text = (given.decode("utf-8", "replace") for given in (question, context))
-    if not asked.strip() or not text.strip() or len(asked) + len(text) > MOST_CHARACTERS:
-        return []
-    return windows.sources(asked, text)
 
+    task: Task
+    spiece: Path
+    served: Provenance
 
-def _reading(directory: Path, made: provenance.Provenance) -> tuple[Path, int, int]:
-    return directory / SENTENCE_PIECE, made.max_source_tokens, made.window_overlap_tokens
+    def sources(self, values: Sequence[bytes | None]) -> list[str]:
+        """The sources of a row's prompts; none where no model is asked.
+
+        Args:
+            values: the task's inputs, in their order, in UTF-8; other bytes become U+FFFD.
+        """
+        inputs = self._inputs(values)
+        if inputs is None:
+            return []
+        budget = Budget(
+            _counter(self.spiece), self.served.max_source_tokens, self.served.window_overlap_tokens
+        )
+        prompts = self.task.prompts(Example(id="", group="", inputs=inputs), budget)
+        return [prompt.source for prompt in prompts]
+
+    def _inputs(self, values: Sequence[bytes | None]) -> Mapping[str, str] | None:
+        present = [value for value in values if value is not None]
+        # 4 bytes a character at most: what is certainly too long is not decoded
+        if len(present) < len(values) or sum(map(len, present)) > 4 * MAX_CHARACTERS:
+            return None
+        texts = [value.decode("utf-8", "replace") for value in present]
+        if not all(text.strip() for text in texts) or sum(map(len, texts)) > MAX_CHARACTERS:
+            return None
+        return dict(zip(self.task.messages.inputs, texts, strict=True))
 
 
 @cache
-def _windows(spiece: Path, max_tokens: int, overlap: int) -> Windows:
-    return Windows(PieceCounter(spiece), max_tokens, overlap)
+def _counter(spiece: Path) -> PieceCounter:
+    return PieceCounter(spiece)
 
 
-def _sources_column(reading: tuple[Path, int, int]) -> "Column":
-    """The texts that a model is asked, as a column: an array that is empty where it is not.
+def _input_columns(task: Task) -> "list[Column]":
+    from pyspark.sql import functions as sf
 
-    Args:
-        reading: arguments of `_windows`, which Spark's workers call.
-    """
+    # as bytes: Arrow fails on texts that are not UTF-8
+    return [sf.col(name).cast("binary") for name in task.messages.inputs]
+
+
+def _prompts_column(reader: Reader) -> "Column":
+    """The sources of each row's prompts, an empty array where no model is asked."""
     import pandas as pd
     from pyspark.sql import functions as sf
 
-    def sources(questions: pd.Series, contexts: pd.Series) -> pd.Series:
-        windows = _windows(*reading)
-        pairs = zip(questions, contexts, strict=True)
-        return pd.Series([sources_of(*pair, windows) for pair in pairs], dtype=object)
+    def prompts(*inputs: pd.Series) -> pd.Series:
+        rows = zip(*inputs, strict=True)
+        return pd.Series([reader.sources(row) for row in rows], dtype=object)
 
-    # as bytes: Arrow fails on texts that are not UTF-8
-    column: Column = sf.pandas_udf(sources, "array<string>")(
-        sf.col("question").cast("binary"), sf.col("context").cast("binary")
-    )
+    column: Column = sf.pandas_udf(prompts, "array<string>")(*_input_columns(reader.task))
     return column
 
 
-def _by_ctranslate2(
-    frame: "DataFrame", directory: Path, made: provenance.Provenance
-) -> "DataFrame":
-    from pyspark.sql import functions as sf
-    from pyspark.sql.types import DoubleType, StringType, StructType
+def _resolved_column(task: Task) -> "Column":
+    """The prediction of each row, from the texts of its prompts' outputs."""
+    import pandas as pd
 
-    kept = frame.drop("answer", "confidence")
-    schema = StructType(kept.schema.fields)
-    schema = schema.add("answer", StringType()).add("confidence", DoubleType())
-    asked = kept.select(
-        "*",
-        sf.col("question").cast("binary").alias(_QUESTION),
-        sf.col("context").cast("binary").alias(_CONTEXT),
-    )
-    return asked.mapInArrow(lambda batches: _answered(batches, directory, made), schema)
+    def predictions(texts: pd.Series) -> pd.Series:
+        return _structs(task, ([Prediction(text) for text in row] for row in texts))
+
+    return _first_struct(predictions, _PROMPTS)
 
 
-def _answered(
-    batches: "Iterable[RecordBatch]", directory: Path, made: provenance.Provenance
-) -> "Iterator[RecordBatch]":
-    """Runs in Spark's workers, which keep the model from task to task."""
-    import pyarrow as pa
+def _ctranslate2_column(reader: Reader, directory: Path) -> "Column":
+    """The prediction of each row; Spark's workers keep the model from task to task."""
+    import pandas as pd
 
-    model = ctranslate2.load(directory)
-    windows = _windows(*_reading(directory, made))
-    for batch in batches:
-        *kept, questions, contexts = batch.columns
-        pairs = zip(questions.to_pylist(), contexts.to_pylist(), strict=True)
-        of_rows = [sources_of(question, context, windows) for question, context in pairs]
-        texts, confidences = ctranslate2.answer(
-            model,
-            [source for sources in of_rows for source in sources],
-            max_new_tokens=made.max_new_tokens,
+    def predictions(*inputs: pd.Series) -> pd.Series:
+        model = ctranslate2.load(directory)
+        rows = [reader.sources(row) for row in zip(*inputs, strict=True)]
+        outputs = iter(
+            ctranslate2.generate(
+                model,
+                [source for sources in rows for source in sources],
+                max_new_tokens=reader.served.max_new_tokens,
+            )
         )
-        said = to_answers(texts, made.no_answer)
-        answers: list[str | None] = []
-        sure: list[float | None] = []
-        start = 0
-        for sources in of_rows:
-            end = start + len(sources)
-            number = start + best(said[start:end], confidences[start:end]) if sources else None
-            answers.append(None if number is None else said[number] or None)
-            sure.append(None if number is None else confidences[number])
-            start = end
-        columns = [*kept, pa.array(answers, pa.string()), pa.array(sure, pa.float64())]
-        names = [*batch.schema.names[: len(kept)], "answer", "confidence"]
-        yield pa.RecordBatch.from_arrays(columns, names)
+        return _structs(reader.task, (list(islice(outputs, len(sources))) for sources in rows))
+
+    return _first_struct(predictions, *_input_columns(reader.task))
+
+
+def _structs(task: Task, rows: Iterable[Sequence[Prediction]]) -> "pd.Series":
+    """Lists of the prediction resolved from a row's outputs; empty where there are none."""
+    import pandas as pd
+
+    return pd.Series(
+        [[asdict(task.resolve(outputs))] if outputs else [] for outputs in rows], dtype=object
+    )
+
+
+def _first_struct(predictions: "Callable[..., pd.Series]", *columns: "Column | str") -> "Column":
+    """A pandas function that returns `_structs` as a column: in a list a struct can be null."""
+    from pyspark.sql import functions as sf
+
+    function = sf.pandas_udf(predictions, f"array<{PREDICTION_TYPE}>")
+    # a filter on the result would otherwise be pushed down, and compute the predictions twice
+    column: Column = sf.get(function.asNondeterministic()(*columns), sf.lit(0))
+    return column

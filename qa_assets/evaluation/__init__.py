@@ -1,1 +1,1 @@
-"""Comparing models on the same examples: figures, intervals, the report."""
+"""Comparing models on the same examples: figures, intervals, the report. No engine, no Dagster."""

@@ -1,7 +1,7 @@
-"""Intervals and paired tests by resampling whole articles.
+"""Intervals and paired tests by resampling whole groups.
 
-Questions of one article share contexts and difficulty, so that they are no independent draws;
-articles are. Percentile intervals (Efron and Tibshirani, 1993).
+Examples of one group, such as questions of one article, share texts and difficulty, so that they
+are no independent draws; groups are. Percentile intervals (Efron and Tibshirani, 1993).
 """
 
 from collections.abc import Sequence
@@ -18,34 +18,34 @@ Floats = NDArray[np.float64]
 
 
 def resampled_sums(
-    articles: Sequence[str], columns: Floats, resamples: int = RESAMPLES, seed: int = 0
+    groups: Sequence[str], columns: Floats, resamples: int = RESAMPLES, seed: int = 0
 ) -> Floats:
-    """The sums of columns over articles drawn with replacement, as many as there are.
+    """The sums of columns over groups drawn with replacement, as many as there are.
 
     Args:
-        articles: the article of each question.
-        columns: of shape [questions, measures].
+        groups: the group of each example.
+        columns: of shape [examples, measures].
         resamples: how often to draw.
-        seed: the same seed and articles give the same draws.
+        seed: the same seed and groups give the same draws.
 
     Returns:
         Of shape [resamples, measures].
     """
-    _, numbers = np.unique(np.asarray(articles, dtype=object).astype(str), return_inverse=True)
-    by_article = np.stack([np.bincount(numbers, weights=column) for column in columns.T], axis=1)
-    count = len(by_article)
+    _, numbers = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    by_group = np.stack([np.bincount(numbers, weights=column) for column in columns.T], axis=1)
+    count = len(by_group)
     random = np.random.default_rng(seed)
     at_a_time = max(1, _MOST_COUNTS // count)
     sums = []
     for start in range(0, resamples, at_a_time):
         size = min(at_a_time, resamples - start)
         drawn = random.multinomial(count, np.full(count, 1 / count), size=size)
-        sums.append(drawn @ by_article)
+        sums.append(drawn @ by_group)
     return np.concatenate(sums)
 
 
 def interval(values: Floats) -> list[float]:
-    """Lower and upper end of the 95 % percentile interval; draws without a value do not count."""
+    """Lower and upper end of the 95 % percentile interval; NaN is left out."""
     tail = (100 - _LEVEL) / 2
     low, high = np.nanpercentile(values, [tail, 100 - tail])
     return [float(low), float(high)]
@@ -53,9 +53,9 @@ def interval(values: Floats) -> list[float]:
 
 @dataclass(frozen=True)
 class Paired:
-    """By how much one model's mean is above another's, on the same questions.
+    """The mean of one model less that of another, on the same examples.
 
-    `p_value` is two-sided: how often resampling turns the difference round, twice.
+    `p_value` is two-sided: twice the share of resamples in which the difference changes its sign.
     """
 
     difference: float

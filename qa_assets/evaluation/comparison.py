@@ -1,134 +1,154 @@
-"""Models side by side on the same questions: scores, and answers question by question."""
+"""Models side by side on the same examples: scores, verdicts, and tables of predictions.
 
-import random
+Intervals and slices are in `figures`, the page in `page`.
+"""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
-from qa_assets.tasks.question_answering.metric import exact_each, f1_each, summarize
+from qa_assets.core.examples import Example, Prediction, Scores
+from qa_assets.core.task import Task
 
-SHOWN = ("exact", "f1", "HasAns_f1", "NoAns_f1")
+if TYPE_CHECKING:
+    import pandas as pd
 
-RIGHT, PARTLY, WRONG = "right", "partly right", "wrong answer"
-MISSED, INVENTED = "abstained wrongly", "answered wrongly"
-VERDICTS = (RIGHT, PARTLY, WRONG, MISSED, INVENTED)
+ABSTAINED = "(abstained)"
+
+
+class Verdict(StrEnum):
+    """What became of an example."""
+
+    RIGHT = "right"
+    PARTLY = "partly right"
+    WRONG = "wrong"
+    MISSED = "abstained wrongly"
+    INVENTED = "answered wrongly"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores in percent by model, and a row a question with every model's answer.
+    """Predictions and scores of the same examples, by model."""
 
-    Of each model a row has the answer under its name, and `<model>_exact`, `<model>_f1` (0 to 1)
-    and, where it is known, `<model>_confidence`.
-    """
+    task: Task
+    examples: Sequence[Example]
+    predictions: Mapping[str, Sequence[Prediction]]
+    scores: Mapping[str, Scores]
 
-    scores: dict[str, dict[str, float]]
-    rows: list[dict[str, Any]]
+    def primary(self, model: str) -> list[float]:
+        """A model's primary metric for each example, from 0 to 1."""
+        return self.scores[model].rows[self.task.metrics.primary]
 
-    def column(self, model: str, what: str) -> list[float]:
-        """A model's `exact`, `f1` or `confidence` of every question; empty where not known."""
-        key = f"{model}_{what}"
-        return [row[key] for row in self.rows if key in row]
+    def exact(self, model: str) -> list[float]:
+        """1 for each example that a model gets entirely right, else 0."""
+        return self.scores[model].rows[self.task.metrics.exact]
+
+    def confidences(self, model: str) -> list[float]:
+        """A model's confidence for each example; empty unless all are known."""
+        known = [p.confidence for p in self.predictions[model] if p.confidence is not None]
+        return known if len(known) == len(self.examples) else []
+
+    def verdict(self, model: str, number: int) -> Verdict:
+        """What became of the example of that number."""
+        value = self.primary(model)[number]
+        if value > 0:
+            return Verdict.RIGHT if value == 1 else Verdict.PARTLY
+        if not self.examples[number].references:
+            return Verdict.INVENTED
+        return Verdict.WRONG if self.predictions[model][number].text else Verdict.MISSED
+
+    def worst(self, model: str, count: int = 50) -> list[int]:
+        """Numbers of a model's worst errors: the surest first, else spread over the data."""
+        values, confidences = self.primary(model), self.confidences(model)
+        wrong = sorted((n for n, value in enumerate(values) if value < 1), key=values.__getitem__)
+        if confidences:
+            wrong.sort(key=lambda number: confidences[number] * (values[number] - 1))
+            return wrong[:count]
+        zeros = [number for number in wrong if values[number] == 0]
+        if len(zeros) <= count:
+            return wrong[:count]
+        return [zeros[len(zeros) * part // count] for part in range(count)]
 
     def table(self) -> list[dict[str, Any]]:
-        """A row a model, rounded, for people."""
+        """The scores, rounded: a row for each model."""
+        shown = self.task.metrics.shown.items()
         return [
-            {"model": model} | {key: round(scores.get(key, float("nan")), 2) for key in SHOWN}
+            {"model": model}
+            | {label: round(scores.figures.get(name, float("nan")), 2) for name, label in shown}
             for model, scores in self.scores.items()
         ]
 
-    def worst(self, model: str, count: int = 50) -> list[dict[str, Any]]:
-        """The rows of a model's worst errors: the surest first, else spread over the data."""
-        wrong = sorted(
-            (row for row in self.rows if row[f"{model}_f1"] < 1), key=lambda row: row[f"{model}_f1"]
-        )
-        if self.column(model, "confidence"):
-            wrong.sort(key=lambda row: row[f"{model}_confidence"] * (row[f"{model}_f1"] - 1))
-            return wrong[:count]
-        zeros = [row for row in wrong if row[f"{model}_f1"] == 0]
-        if len(zeros) <= count:
-            return wrong[:count]
-        return [zeros[len(zeros) * number // count] for number in range(count)]
-
     def errors(self, model: str, count: int = 30) -> list[dict[str, Any]]:
-        """The worst errors of a model, for people."""
-        return [
-            {
-                "question": row["question"],
-                "gold": " / ".join(row["references"]) or "(no answer)",
-                "answer": row[model] or "(abstained)",
-                "context": row["context"],
-            }
-            for row in self.worst(model, count)
-        ]
+        """The worst errors of a model: a row for each, with all inputs."""
+        first, *others = self.task.messages.inputs
+        return [self._shown(model, n, [first], others) for n in self.worst(model, count)]
 
     def samples(self, model: str, count: int = 8) -> list[dict[str, Any]]:
-        """A few questions with gold and answer, answerable and not."""
-        half = count // 2
-        chosen = [row for row in self.rows if row["references"]][:half]
-        chosen += [row for row in self.rows if not row["references"]][:half]
+        """The first examples, half of them such where abstaining is right, if there are so many."""
+        abstain = [n for n, row in enumerate(self.examples) if not row.references][: count // 2]
+        answer = [n for n, row in enumerate(self.examples) if row.references]
+        metrics, kept = self.task.metrics, self.task.messages.kept_inputs
         return [
-            {
-                "question": row["question"],
-                "gold": " / ".join(row["references"]) or "(no answer)",
-                "answer": row[model] or "(abstained)",
-                "f1": round(row[f"{model}_f1"], 2),
-            }
-            for row in chosen
+            self._shown(model, n, kept)
+            | {metrics.shown[metrics.primary]: round(self.primary(model)[n], 2)}
+            for n in answer[: count - len(abstain)] + abstain
         ]
 
+    def gold(self, number: int) -> str:
+        """The references of an example, for people."""
+        return " / ".join(self.examples[number].references) or f"(no {self.task.words.response})"
 
-def verdict(row: Mapping[str, Any], model: str) -> str:
-    """What became of one question, one of `VERDICTS`."""
-    f1: float = row[f"{model}_f1"]
-    if f1 > 0:
-        return RIGHT if f1 == 1 else PARTLY
-    if not row["references"]:
-        return INVENTED
-    return WRONG if row[model] else MISSED
+    def output(self, model: str, number: int) -> str:
+        """A model's prediction, for people."""
+        return self.predictions[model][number].text or ABSTAINED
 
+    def _shown(
+        self, model: str, number: int, before: Sequence[str], after: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Reference and prediction, with input fields before and after them."""
+        inputs = self.examples[number].inputs
+        return {
+            **{name: inputs[name] for name in before},
+            "gold": self.gold(number),
+            self.task.words.response: self.output(model, number),
+            **{name: inputs[name] for name in after},
+        }
 
-def read_split(
-    path: Path, columns: Sequence[str], limit: int | None = None
-) -> list[dict[str, Any]]:
-    """Rows of a Parquet split, in its order; of more than `limit` a sample, always the same."""
-    import pyarrow.parquet as pq
+    def to_frame(self) -> "pd.DataFrame":
+        """A row for each example: its fields, and by model the prediction and its scores.
 
-    table = pq.read_table(path, columns=list(columns))
-    if limit is not None and limit < table.num_rows:
-        table = table.take(sorted(random.Random(0).sample(range(table.num_rows), limit)))
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+        A model's text has the name of the model, its confidence, where known, and its exact and
+        primary metric the names `<model>_confidence` and `<model>_<metric>`.
+        """
+        import pandas as pd
+
+        columns: dict[str, list[Any]] = {
+            "id": [example.id for example in self.examples],
+            "group": [example.group for example in self.examples],
+        }
+        for name in self.task.messages.inputs:
+            columns[name] = [example.inputs[name] for example in self.examples]
+        columns["references"] = [list(example.references) for example in self.examples]
+        metrics = self.task.metrics
+        for model, predictions in self.predictions.items():
+            columns[model] = [prediction.text for prediction in predictions]
+            for name in (metrics.exact, metrics.primary):
+                columns[f"{model}_{name}"] = self.scores[model].rows[name]
+            if confidences := self.confidences(model):
+                columns[f"{model}_confidence"] = confidences
+        return pd.DataFrame(columns)
 
 
 def compare(
-    questions: Sequence[Mapping[str, Any]],
-    answers: Mapping[str, Sequence[str]],
-    confidences: Mapping[str, Sequence[float]] | None = None,
+    task: Task, examples: Sequence[Example], predictions: Mapping[str, Sequence[Prediction]]
 ) -> Comparison:
-    """Score what each model answered to the same questions.
+    """Score predictions for the same examples.
 
     Args:
-        questions: rows with at least `id, question, context, references`; `title` if it is known.
-        answers: one text a question, "" to abstain, by model name.
-        confidences: how sure a model is of each answer, from 0 to 1, by model name.
+        task: scores them.
+        examples: with references.
+        predictions: one for each example, by model.
     """
-    kept = ("id", "title", "question", "context", "references")
-    rows = [{key: row[key] for key in kept if key in row} for row in questions]
-    answerable = [bool(row["references"]) for row in rows]
-    scores: dict[str, dict[str, float]] = {}
-    result = Comparison(scores, rows)
-    for model, texts in answers.items():
-        for row, answer in zip(rows, texts, strict=True):
-            row[model] = answer
-            row[f"{model}_exact"] = exact_each(answer, row["references"])
-            row[f"{model}_f1"] = f1_each(answer, row["references"])
-        for row, confidence in zip(rows, (confidences or {}).get(model, ()), strict=False):
-            row[f"{model}_confidence"] = confidence
-        scores[model] = summarize(
-            [row[f"{model}_exact"] for row in rows],
-            [row[f"{model}_f1"] for row in rows],
-            answerable,
-        )
-    return result
+    scores = {model: task.score(examples, rows) for model, rows in predictions.items()}
+    return Comparison(task, examples, predictions, scores)

@@ -3,131 +3,113 @@
 Percent in full precision. The gate that promotes models reads it, as do people's own tools.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qa_assets.core.descriptions import Metrics
+from qa_assets.core.examples import Scores
+from qa_assets.core.slicing import Slice
 from qa_assets.evaluation import bootstrap
-from qa_assets.evaluation.bootstrap import Floats
-from qa_assets.evaluation.comparison import Comparison, compare
-from qa_assets.tasks.question_answering import slices
+from qa_assets.evaluation.comparison import Comparison
 
 CANDIDATE, CHAMPION, UNTUNED = "candidate", "champion", "untuned"
-ALWAYS_ABSTAIN = "always abstain"
-_MEASURES = ("exact", "f1", "HasAns_f1", "NoAns_f1")
-_FEWEST_ARTICLES = 5  # of a slice that an interval is given for
+_FEWEST_GROUPS = 5  # of a slice that an interval is given for
 _SLICE_RESAMPLES = 2_000
 
 Figures = dict[str, Any]
 
 
-def figures(compared: Comparison, train_answers: Collection[str] | None = None) -> Figures:
-    """The figures of models on the same questions.
+def figures(comparison: Comparison, baselines: Comparison, slices: Sequence[Slice]) -> Figures:
+    """The figures of models on the same examples.
 
     Args:
-        compared: answers of `candidate`, and of `champion` and `untuned` where there are such.
-        train_answers: normalised answers that the candidate learnt from.
+        comparison: of `candidate`, and of `champion` and `untuned` where there are such.
+        baselines: of predictions that need no model, on the same examples.
+        slices: parts of the examples.
 
     Returns:
-        `scores`: the metric by model, `always abstain` among them. `intervals`: by model the 95 %
-        intervals of `exact`, `f1`, `HasAns_f1`, `NoAns_f1`; none where there is one article only.
-        `paired`: by model that the candidate is compared with its `f1_difference`, the difference's
-        `interval` and `p_value`. `slices`: rows of `slice, value, questions, articles` and
-        `f1` by model. Percent.
+        `primary_metric`: its name. `scores`: the figures by model or baseline. `intervals`: by
+        model or baseline the 95 % intervals of the measures that are shown and have a value for
+        each example; none where there is one group only. `paired`: by model that the candidate is
+        compared with its `<primary>_difference`, the difference's `interval` and `p_value`.
+        `slices`: rows of `slice, value, examples, groups` and `<primary>` by model. Percent.
     """
-    rows = compared.rows
-    abstaining = compare(rows, {ALWAYS_ABSTAIN: [""] * len(rows)})
-    outcomes = {
-        model: _Outcomes(
-            np.array(source.column(model, "exact")), np.array(source.column(model, "f1"))
-        )
-        for source in (compared, abstaining)
-        for model in source.scores
-    }
-    articles = [str(row["title"]) for row in rows]
+    metrics = comparison.task.metrics
+    scores = {**comparison.scores, **baselines.scores}
+    groups = [example.group for example in comparison.examples]
+    values = {model: np.array(comparison.primary(model)) for model in comparison.scores}
     result: Figures = {
-        "scores": compared.scores | abstaining.scores,
-        "intervals": {model: {} for model in outcomes},
+        "primary_metric": metrics.primary,
+        "scores": {model: model_scores.figures for model, model_scores in scores.items()},
+        "intervals": {model: {} for model in scores},
         "paired": {},
         "slices": [
             {
                 "slice": name,
                 "value": value,
-                "questions": len(numbers),
-                "articles": len({articles[number] for number in numbers}),
-                "f1": {
-                    model: float(100 * outcomes[model].f1[numbers].mean())
-                    for model in compared.scores
+                "examples": len(numbers),
+                "groups": len({groups[number] for number in numbers}),
+                metrics.primary: {
+                    model: float(100 * primary[numbers].mean()) for model, primary in values.items()
                 },
             }
-            for name, value, numbers in slices.slices(rows, train_answers)
+            for name, value, numbers in slices
         ],
     }
-    if len(set(articles)) > 1:
-        _resample(result, outcomes, articles, np.array([bool(row["references"]) for row in rows]))
+    if len(set(groups)) > 1:
+        _resample(result, scores, groups, metrics)
     return result
 
 
-@dataclass(frozen=True)
-class _Outcomes:
-    """A model's scores from 0 to 1 by question."""
-
-    exact: Floats
-    f1: Floats
-
-
 def _resample(
-    result: Figures,
-    outcomes: Mapping[str, _Outcomes],
-    articles: list[str],
-    answerable: NDArray[np.bool_],
+    result: Figures, scores: Mapping[str, Scores], groups: Sequence[str], metrics: Metrics
 ) -> None:
     """Add intervals and paired tests, all from the same draws."""
-    weights = np.stack([np.ones(len(articles)), answerable, ~answerable], axis=1)
-    columns = [weights]
-    for scores in outcomes.values():
-        f1 = scores.f1
-        columns.append(np.stack([scores.exact, f1, f1 * answerable, f1 * ~answerable], axis=1))
-    sums = bootstrap.resampled_sums(articles, np.concatenate(columns, axis=1))
-    every, has, no = sums[:, :3].T
-    means: dict[str, Floats] = {}
-    for position, model in enumerate(outcomes):
-        part = sums[:, 3 + 4 * position :][:, :4]
-        with np.errstate(invalid="ignore"):  # a draw may lack a kind of question
-            percent = 100 * part / np.stack([every, every, has, no], axis=1)
-        means[model] = percent[:, 1]
-        for column, measure in enumerate(_MEASURES):
-            if measure in result["scores"][model]:
-                result["intervals"][model][measure] = bootstrap.interval(percent[:, column])
+    measured = {
+        (model, name): np.array(model_scores.rows[name])
+        for model, model_scores in scores.items()
+        for name in dict.fromkeys((*metrics.shown, metrics.primary))
+        if name in model_scores.figures and name in model_scores.rows
+    }
+    values = np.stack(list(measured.values()), axis=1)
+    # which examples a measure has values for: a few patterns for all models and measures
+    weights, pattern = np.unique(~np.isnan(values), axis=1, return_inverse=True)
+    columns = np.concatenate([weights, np.nan_to_num(values)], axis=1)
+    sums = bootstrap.resampled_sums(groups, columns)
+    counts, totals = np.split(sums, [weights.shape[1]], axis=1)
+    with np.errstate(invalid="ignore"):  # a draw may lack all examples of a measure
+        percent = 100 * totals / counts[:, pattern.reshape(-1)]
+    means = dict(zip(measured, percent.T, strict=True))
+    for (model, name), resampled in means.items():
+        result["intervals"][model][name] = bootstrap.interval(resampled)
+    primary = metrics.primary
     for other in (CHAMPION, UNTUNED):
-        if other in outcomes and CANDIDATE in outcomes:
-            scores = result["scores"]
+        if other in scores and CANDIDATE in scores:
             tested = bootstrap.paired(
-                scores[CANDIDATE]["f1"] - scores[other]["f1"], means[CANDIDATE] - means[other]
+                scores[CANDIDATE].figures[primary] - scores[other].figures[primary],
+                means[CANDIDATE, primary] - means[other, primary],
             )
             result["paired"][other] = {
-                "f1_difference": tested.difference,
+                f"{primary}_difference": tested.difference,
                 "interval": tested.interval,
                 "p_value": tested.p_value,
             }
 
 
 def slice_intervals(
-    compared: Comparison, model: str, train_answers: Collection[str] | None = None
+    comparison: Comparison, model: str, slices: Sequence[Slice]
 ) -> list[list[float] | None]:
-    """The 95 % interval of a model's F1 on each of the slices; None where articles are few."""
-    titles = [str(row["title"]) for row in compared.rows]
-    f1 = np.array(compared.column(model, "f1"))
-    found: list[list[float] | None] = []
-    for _, _, numbers in slices.slices(compared.rows, train_answers):
-        articles = [titles[number] for number in numbers]
-        if len(set(articles)) < _FEWEST_ARTICLES:
-            found.append(None)
+    """The 95 % interval of a model's primary metric on each slice; None where groups are few."""
+    values = np.array(comparison.primary(model))
+    intervals: list[list[float] | None] = []
+    for _, _, numbers in slices:
+        groups = [comparison.examples[number].group for number in numbers]
+        if len(set(groups)) < _FEWEST_GROUPS:
+            intervals.append(None)
             continue
-        columns = np.stack([np.ones(len(numbers)), f1[numbers]], axis=1)
-        every, total = bootstrap.resampled_sums(articles, columns, _SLICE_RESAMPLES).T
-        found.append(bootstrap.interval(100 * total / every))
-    return found
+        columns = np.stack([np.ones(len(numbers)), values[numbers]], axis=1)
+        count, total = bootstrap.resampled_sums(groups, columns, _SLICE_RESAMPLES).T
+        intervals.append(bootstrap.interval(100 * total / count))
+    return intervals

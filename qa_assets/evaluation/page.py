@@ -1,53 +1,70 @@
 """The report as one self-contained HTML file, and its figures as JSON.
 
-No script and nothing loaded from elsewhere. Everything that comes from data is escaped.
+No script and nothing loaded from elsewhere. Everything that comes from data is escaped. What the
+figures are is in `figures`; labels and names come from the task.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from qa_assets.evaluation import figures as make
+from qa_assets.core.descriptions import Words
+from qa_assets.core.examples import Example
+from qa_assets.core.slicing import Slice
 from qa_assets.evaluation import plots
 from qa_assets.evaluation.bootstrap import RESAMPLES
-from qa_assets.evaluation.comparison import SHOWN, VERDICTS, Comparison, verdict
-from qa_assets.evaluation.figures import ALWAYS_ABSTAIN, CANDIDATE, CHAMPION, UNTUNED, Figures
+from qa_assets.evaluation.comparison import Comparison, Verdict, compare
+from qa_assets.evaluation.figures import (
+    CANDIDATE,
+    CHAMPION,
+    UNTUNED,
+    Figures,
+    figures,
+    slice_intervals,
+)
 
 HTML, JSON = "report.html", "report.json"
 _TEMPLATE = "report.html.j2"
 _ORDER = (CANDIDATE, CHAMPION, UNTUNED)
-_LABELS = {"exact": "EM", "f1": "F1", "HasAns_f1": "HasAns F1", "NoAns_f1": "NoAns F1"}
-_CLASSES = ("right", "partly", "wrong", "missed", "invented")  # of the verdicts, in the page
-_SHOWN_ARTICLES = 15
-_FEW_ARTICLES = 10
+_MOST_VALUES = 15  # of a slice that is shown
+_FEW_GROUPS = 10
+_TITLE_CHARS = 120
 
 
 def write_report(
     out: Path,
-    compared: Comparison,
+    comparison: Comparison,
     *,
     title: str,
     facts: Mapping[str, str],
     notes: Sequence[str] = (),
-    train_answers: Collection[str] | None = None,
+    train: Callable[[], Sequence[Example]] | None = None,
     histories: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
 ) -> Figures:
     """Write `report.html` and `report.json`; returns what is in the latter, see `figures.figures`.
 
     Args:
         out: an existing directory.
-        compared: answers of `candidate`, and of `champion` and `untuned` where there are such.
+        comparison: of `candidate`, and of `champion` and `untuned` where there are such.
         title: the page's heading.
         facts: what was evaluated on what, for the reader, by label.
         notes: what the reader must know of the figures.
-        train_answers: normalised answers that the candidate learnt from.
+        train: loads the examples that the candidate learnt from; None where they are not known.
         histories: points with `step` and `loss` of each trial.
     """
     import jinja2
 
-    found = make.figures(compared, train_answers)
+    task, examples = comparison.task, comparison.examples
+    load_train = cache(train) if train else None
+    baselines = compare(task, examples, task.baselines(examples, load_train))
+    references = (
+        {text for example in load_train() for text in example.references} if load_train else None
+    )
+    slices = list(task.slices(examples, references))
+    report = figures(comparison, baselines, slices)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -56,92 +73,99 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters["p_value"] = lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    articles = len({row["title"] for row in compared.rows})
-    models = [model for model in _ORDER if model in compared.scores]
+    groups = len({example.group for example in examples})
+    models = [model for model in _ORDER if model in comparison.scores]
+    errors = [_error(comparison, number, models) for number in comparison.worst(CANDIDATE)]
     page = environment.get_template(_TEMPLATE).render(
         title=title,
         facts=facts,
-        notes=[*notes, *_caveats(articles)],
-        questions=len(compared.rows),
-        articles=articles,
-        figures=found,
+        notes=[*notes, *_caveats(task.words, groups)],
+        words=task.words,
+        metrics=task.metrics,
+        primary=task.metrics.shown[task.metrics.primary],
+        examples=len(examples),
+        groups=groups,
+        report=report,
         models=models,
-        labels=_LABELS,
-        lines=[_line(found, model) for model in (*models, ALWAYS_ABSTAIN)],
-        outcomes=[(model, _outcomes(compared, model)) for model in models],
-        slices=_slices(found, make.slice_intervals(compared, CANDIDATE, train_answers)),
-        shown_articles=_SHOWN_ARTICLES,
-        confidence=_confidence(compared),
+        baselines=list(baselines.scores),
+        outcomes=[(model, _outcomes(comparison, model)) for model in models],
+        slices=_slices(comparison, report, slices),
+        sections=task.report_sections(examples, comparison.predictions[CANDIDATE]),
+        confidence=_confidence(comparison),
         loss=_loss(histories or {}),
-        wrong=sum(f1 == 0 for f1 in compared.column(CANDIDATE, "f1")),
-        errors=[_error(row, models) for row in compared.worst(CANDIDATE)],
+        wrong=sum(value == 0 for value in comparison.primary(CANDIDATE)),
+        errors=errors,
+        last_input=list(task.messages.inputs)[-1],
+        marked=any(kind for error in errors for _, kind in error["text"]),
         resamples=RESAMPLES,
     )
-    (out / JSON).write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / JSON).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
     (out / HTML).write_text(page, "utf-8")
-    return found
+    return report
 
 
-def _caveats(articles: int) -> Iterator[str]:
-    if articles == 1:
-        yield "All questions are of one article, so that there is nothing to take intervals from."
-    elif articles < _FEW_ARTICLES:
-        yield f"Intervals from only {articles} articles tend to be too narrow."
+def _caveats(words: Words, groups: int) -> Iterator[str]:
+    if groups == 1:
+        yield (
+            f"All {words.request}s are of one {words.group}, so that there is nothing to take "
+            "intervals from."
+        )
+    elif groups < _FEW_GROUPS:
+        yield f"Intervals from only {groups} {words.group}s tend to be too narrow."
 
 
-def _line(found: Figures, model: str) -> dict[str, Any]:
-    """A model's row of the table of scores."""
-    scores, intervals = found["scores"][model], found["intervals"][model]
-    cells = [(scores.get(name), intervals.get(name)) for name in SHOWN]
-    return {"model": model, "cells": cells}
-
-
-def _outcomes(compared: Comparison, model: str) -> list[dict[str, Any]]:
-    """How many questions came to each verdict."""
-    found = [verdict(row, model) for row in compared.rows]
+def _outcomes(comparison: Comparison, model: str) -> list[dict[str, Any]]:
+    """How many examples came to each verdict."""
+    verdicts = [comparison.verdict(model, number) for number in range(len(comparison.examples))]
     return [
         {
-            "verdict": one,
-            "style": style,
-            "count": found.count(one),
-            "percent": 100 * found.count(one) / len(found),
+            "verdict": str(verdict),
+            "style": verdict.name.lower(),
+            "count": verdicts.count(verdict),
+            "percent": 100 * verdicts.count(verdict) / len(verdicts),
         }
-        for one, style in zip(VERDICTS, _CLASSES, strict=True)
+        for verdict in Verdict
     ]
 
 
 def _slices(
-    found: Figures, intervals: Sequence[list[float] | None]
-) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The slices by what they are sliced by; of many articles the lowest."""
+    comparison: Comparison, report: Figures, slices: Sequence[Slice]
+) -> list[tuple[str, list[dict[str, Any]], bool]]:
+    """Name, rows and whether rows are left out: of many values the lowest are shown."""
+    task = comparison.task
+    intervals = slice_intervals(comparison, CANDIDATE, slices)
     rows = [
-        row | {"interval": interval}
-        for row, interval in zip(found["slices"], intervals, strict=True)
+        row | {"interval": interval, "by_model": row[task.metrics.primary]}
+        for row, interval in zip(report["slices"], intervals, strict=True)
     ]
-    groups = []
+    parts = []
     for name, group in groupby(rows, key=lambda row: row["slice"]):
         shown = list(group)
-        if name == "article":
-            shown = sorted(shown, key=lambda row: row["f1"][CANDIDATE])[:_SHOWN_ARTICLES]
-        groups.append((name, shown))
-    return groups
+        many = len(shown) > _MOST_VALUES
+        if many or name == task.words.group:
+            shown.sort(key=lambda row: row["by_model"][CANDIDATE])
+        parts.append((name, shown[:_MOST_VALUES], many))
+    return parts
 
 
-def _confidence(compared: Comparison) -> dict[str, Any] | None:
+def _confidence(comparison: Comparison) -> dict[str, Any] | None:
     """The plots of confidence, where the candidate's is known."""
-    sure = compared.column(CANDIDATE, "confidence")
-    if not sure:
+    confidences, right = comparison.confidences(CANDIDATE), comparison.exact(CANDIDATE)
+    if not confidences:
         return None
-    right = compared.column(CANDIDATE, "exact")
+    metrics = comparison.task.metrics
+    risks: dict[str, tuple[list[float], list[float]]] = {
+        model: (comparison.confidences(model), comparison.primary(model))
+        if model in comparison.scores
+        else ([], [])
+        for model in _ORDER
+    }
     return {
-        "reliability": plots.reliability(sure, right),
-        "error": 100 * plots.calibration_error(sure, right),
-        "mean": 100 * sum(sure) / len(sure),
+        "reliability": plots.reliability(confidences, right),
+        "error": 100 * plots.calibration_error(confidences, right),
+        "mean": 100 * sum(confidences) / len(confidences),
         "risk": plots.risk_coverage(
-            {
-                model: (compared.column(model, "confidence"), compared.column(model, "f1"))
-                for model in _ORDER
-            }
+            risks, metrics.shown[metrics.primary], f"{comparison.task.words.response}s"
         ),
     }
 
@@ -155,24 +179,38 @@ def _loss(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str | None:
     return plots.curves(series, "step", "loss") if series else None
 
 
-def _error(row: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]:
+def _error(comparison: Comparison, number: int, models: Sequence[str]) -> dict[str, Any]:
     """What the card of an error shows."""
+    example = comparison.examples[number]
+    *inputs, (_, text) = ((name, example.inputs[name]) for name in comparison.task.messages.inputs)
+    if inputs:
+        _, title = inputs.pop(0)
+    else:
+        title = text if len(text) <= _TITLE_CHARS else f"{text[:_TITLE_CHARS]}…"
+    prediction = comparison.predictions[CANDIDATE][number]
     return {
-        "row": row,
-        "verdict": verdict(row, CANDIDATE),
-        "confidence": row.get(f"{CANDIDATE}_confidence"),
-        "others": [(model, row[model], row[f"{model}_f1"]) for model in models[1:]],
-        "context": list(_marked(row["context"], row["references"], row[CANDIDATE])),
+        "example": example,
+        "title": title,
+        "inputs": inputs,
+        "gold": comparison.gold(number),
+        "verdict": str(comparison.verdict(CANDIDATE, number)),
+        "confidence": prediction.confidence if comparison.confidences(CANDIDATE) else None,
+        "output": comparison.output(CANDIDATE, number),
+        "others": [
+            (model, comparison.output(model, number), comparison.primary(model)[number])
+            for model in models[1:]
+        ],
+        "text": list(_marked(text, example.references, prediction.text)),
     }
 
 
-def _marked(context: str, references: Sequence[str], answer: str) -> Iterator[tuple[str, str]]:
-    """The context in pieces, each with what it is: "", "gold", "said" or "gold said"."""
-    kinds: list[set[str]] = [set() for _ in context]
-    for text, kind in [*((text, "gold") for text in references[:1]), (answer, "said")]:
-        start = context.lower().find(text.lower()) if text else -1
-        for place in range(start, min(start + len(text), len(context)) if start >= 0 else start):
+def _marked(text: str, references: Sequence[str], prediction: str) -> Iterator[tuple[str, str]]:
+    """The text in pieces, each with what it is: "", "expected", "predicted" or both."""
+    kinds: list[set[str]] = [set() for _ in text]
+    for part, kind in [*((part, "expected") for part in references[:1]), (prediction, "predicted")]:
+        start = text.lower().find(part.lower()) if part else -1
+        for place in range(start, min(start + len(part), len(text)) if start >= 0 else start):
             kinds[place].add(kind)
-    pieces = zip(context, (" ".join(sorted(kind)) for kind in kinds), strict=True)
+    pieces = zip(text, (" ".join(sorted(kind)) for kind in kinds), strict=True)
     for kind, characters in groupby(pieces, key=lambda piece: piece[1]):
         yield "".join(character for character, _ in characters), kind

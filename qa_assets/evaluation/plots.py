@@ -47,7 +47,7 @@ def curves(series: Mapping[str, Points], x: str, y: str) -> str:
     """Lines as SVG.
 
     Args:
-        series: points (x, y) by name; the place gives the colour, also where others have no points.
+        series: points (x, y) by name; the position gives the colour, be there points or not.
         x: the label of the horizontal axis.
         y: the label of the vertical axis.
     """
@@ -62,11 +62,11 @@ def curves(series: Mapping[str, Points], x: str, y: str) -> str:
 
 
 def reliability(confidences: Sequence[float], right: Sequence[float]) -> str:
-    """Share of right answers over confidence, in bins of equal width, as SVG.
+    """Share of right predictions over confidence, in bins of equal width, as SVG.
 
     Args:
-        confidences: from 0 to 1, by question.
-        right: 1 for a right answer, else 0.
+        confidences: from 0 to 1, by example.
+        right: 1 for a right prediction, else 0.
     """
     sure, exact = np.asarray(confidences), np.asarray(right)
 
@@ -103,24 +103,28 @@ def _bins(confidences: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.minimum((confidences * _BINS).astype(np.int64), _BINS - 1)
 
 
-def risk_coverage(models: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
-    """F1 of the questions that a model is surest of, over how many those are, as SVG.
+def risk_coverage(
+    models: Mapping[str, tuple[Sequence[float], Sequence[float]]], metric: str, outputs: str
+) -> str:
+    """What a metric lacks on the predictions of most confidence, over how many those are, as SVG.
 
     Args:
-        models: confidences and F1, both from 0 to 1, by question, of each model; empty where the
-            model is not there, see `curves`.
+        models: confidences and the metric, both from 0 to 1 and by example, of each model; empty
+            where the model is not there, see `curves`.
+        metric: its label.
+        outputs: what the models predict, in the plural.
     """
     series: dict[str, Points] = {}
-    for name, (confidences, f1) in models.items():
+    for name, (confidences, values) in models.items():
         if not confidences:
             series[name] = []
             continue
         order = np.argsort(-np.asarray(confidences), kind="stable")
-        risk = 100 - 100 * np.cumsum(np.asarray(f1)[order]) / np.arange(1, len(order) + 1)
-        # the first few questions jump about and tell nothing
+        risk = 100 - 100 * np.cumsum(np.asarray(values)[order]) / np.arange(1, len(order) + 1)
+        # a mean over the first few is noise
         shown = np.unique(np.linspace(max(1, len(order) // 50), len(order), 200).astype(int))
         series[name] = [(100 * float(n) / len(order), float(risk[n - 1])) for n in shown]
-    return curves(series, "answers taken, surest first, %", "risk: 100 − F1")
+    return curves(series, f"{outputs} taken, surest first, %", f"risk: 100 − {metric}")
 
 
 def _svg(draw: Any, x: str, y: str, title: str, names: int) -> str:

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from qa_assets.local import process
 from qa_assets.local.jars import ensure_jars
 from qa_assets.local.java import java_executable
 from qa_assets.local.secured import Secured
-from qa_assets.streaming.config import KafkaSettings
-from qa_assets.streaming.kafka import broker_answers
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +72,7 @@ def broker(
         JavaError: there is no Java 17.
     """
     host, port = _loopback(bootstrap_servers)
-    client = (secured.client if secured else KafkaSettings()).model_copy(
-        update={"bootstrap_servers": bootstrap_servers}
-    )
+    client = dict(secured.client if secured else {}) | {"bootstrap.servers": bootstrap_servers}
     running = _running(data_dir, client)
     if running is not None:
         yield running
@@ -147,7 +145,7 @@ def _require_free(host: str, port: int) -> None:
             ) from None
 
 
-def _running(data_dir: Path, client: KafkaSettings) -> Broker | None:
+def _running(data_dir: Path, client: dict[str, str]) -> Broker | None:
     """The broker that runs on the data directory, if any.
 
     Raises:
@@ -161,14 +159,16 @@ def _running(data_dir: Path, client: KafkaSettings) -> Broker | None:
     if _created(pid) != created:  # ended, and the pid perhaps another process's by now
         return None
     log = data_dir / "broker.log"
-    if address != client.bootstrap_servers:
+    if address != client["bootstrap.servers"]:
         raise BrokerError(
             f"a broker runs on {data_dir} already, on {address}: end what started it "
             f"(process {pid}), or set {SETTING}={address}"
         )
-    if not broker_answers(
-        KafkaSettings(bootstrap_servers=address), timeout_s=_START_S
-    ):  # it may just be starting
+    deadline = time.monotonic() + _START_S  # it may just be starting
+    while not _answers(client):
+        if time.monotonic() < deadline:
+            time.sleep(0.1)
+            continue
         raise BrokerError(f"the broker on {data_dir} (process {pid}) does not answer; log: {log}")
     return Broker(address, pid, log, started=False)
 
@@ -235,37 +235,45 @@ def _format(java: list[str | Path], properties: Path, options: list[str]) -> Non
     command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties]
     command += options
     try:
-        told = subprocess.run(
+        formatted = subprocess.run(
             [str(part) for part in command], capture_output=True, text=True, timeout=_START_S
         )
     except subprocess.TimeoutExpired:
         raise BrokerError(f"formatting the broker's data took over {_START_S:.0f} s") from None
-    if told.returncode != 0:
+    if formatted.returncode != 0:
         raise BrokerError(
             f"the broker's data directory {properties.parent} cannot be formatted:\n"
-            f"{_tail(told.stdout + told.stderr)}"
+            f"{_tail(formatted.stdout + formatted.stderr)}"
         )
 
 
-def _wait_until_up(child: "subprocess.Popen[bytes]", client: KafkaSettings, log: Path) -> None:
+def _wait_until_up(child: "subprocess.Popen[bytes]", client: dict[str, str], log: Path) -> None:
     deadline = time.monotonic() + _START_S
     while child.poll() is None and time.monotonic() < deadline:
-        if _port_open(client.bootstrap_servers) and broker_answers(client, timeout_s=5):
+        if _answers(client):
             return
         time.sleep(0.1)
     outcome = "ended" if child.poll() is not None else f"did not answer in {_START_S:.0f} s"
     raise BrokerError(
-        f"the Kafka broker on {client.bootstrap_servers} {outcome}; the end of {log}:\n"
+        f"the Kafka broker on {client['bootstrap.servers']} {outcome}; the end of {log}:\n"
         f"{_tail(log.read_text(errors='replace'))}"
     )
 
 
-def _port_open(address: str) -> bool:
-    """Asked first, since librdkafka waits between tries to connect."""
-    host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
+def _answers(client: dict[str, str]) -> bool:
+    """Whether the broker answers a client with its metadata."""
+    host, _, port = client["bootstrap.servers"].rpartition(":")
+    with socket.socket() as probe:  # first, since librdkafka waits between tries to connect
         probe.settimeout(1)
-        return probe.connect_ex((host, int(port))) == 0
+        if probe.connect_ex((host, int(port))) != 0:
+            return False
+    silent = logging.getLogger(f"{__name__}.librdkafka")
+    silent.disabled = True
+    try:
+        AdminClient(client, logger=silent).list_topics(timeout=5)
+    except KafkaException:
+        return False
+    return True
 
 
 def _tail(text: str) -> str:

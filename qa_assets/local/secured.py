@@ -1,32 +1,33 @@
-"""The embedded broker with a lock: TLS and SCRAM on its one address, as real clusters have them.
+"""The broker on loopback with TLS and SCRAM, as real clusters have them, to try their settings."""
 
-To try the settings of a real cluster without one.
-"""
-
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from qa_assets.streaming.config import KafkaSettings
 
 
 @dataclass(frozen=True)
 class Secured:
-    """What a broker with SASL_SSL needs."""
+    """What a broker with SASL_SSL needs.
+
+    Attributes:
+        certificate: PEM file of the broker's private key (PKCS 8, without a password) and its
+            certificate.
+        client: librdkafka's options of the one client that it lets in: mechanism, user name,
+            password, and how that client trusts the certificate.
+    """
 
     certificate: Path
-    """PEM file of the broker's private key (PKCS 8, without a password) and its certificate."""
-    client: KafkaSettings
-    """Whom it lets in: mechanism, user name and password; and how it is asked whether it is up."""
+    client: Mapping[str, str]
 
     def properties(self, host: str, port: int, internal: int) -> dict[str, str]:
-        """Of the broker, over those of one without a lock.
+        """Properties of the broker, over those of one that lets anybody in.
 
         Args:
             host: the loopback address.
             port: where clients come in.
-            internal: a free port on which the broker talks to itself, without a lock.
+            internal: a free port on which the broker talks to itself, in plain text.
         """
-        mechanism = self.client.sasl_mechanism
+        mechanism = self.client["sasl.mechanism"]
         listener = f"listener.name.sasl_ssl.{mechanism.lower()}.sasl.jaas.config"
         return {
             "listener.security.protocol.map": (
@@ -41,8 +42,6 @@ class Secured:
         }
 
     def format_options(self) -> list[str]:
-        """Of the tool that formats the broker's data: the one user."""
-        password = self.client.sasl_password
-        secret = password.get_secret_value() if password else ""
-        user = f"[name={self.client.sasl_username},password={secret}]"
-        return ["--add-scram", f"{self.client.sasl_mechanism}={user}"]
+        """Options of the tool that formats the broker's data: the one user."""
+        name, password = self.client["sasl.username"], self.client["sasl.password"]
+        return ["--add-scram", f"{self.client['sasl.mechanism']}=[name={name},password={password}]"]

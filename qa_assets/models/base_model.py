@@ -1,94 +1,102 @@
-"""Text-to-text models as HF directories: loading and saving them, and what to compute them in.
+"""Hugging Face directories: loading and saving them, and what to compute a model in.
 
-Nothing about data or optimisation belongs here. How `tiny` is made is in `tiny_t5`.
+What a model predicts is in `family`; data and optimisation are in `qa_assets.training`. The base
+model `tiny` is made in `tiny_t5`.
 """
 
+import json
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_assets.core import files
-from qa_assets.tasks.question_answering.windows import PieceCounter
+from qa_assets.models.tokens import SPIECE
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_log = logging.getLogger(__name__)
-SPIECE = "spiece.model"
+logger = logging.getLogger(__name__)
 RESULTS = "eval_results.json"  # as transformers' example scripts name it
+CALIBRATION = "calibration.json"  # written by training.calibration
 _REAL_SIZE = 20_000_000  # parameters from which bf16 on a CPU is faster than fp32
+_SENTENCEPIECE = ("t5", "mt5", "umt5")  # architectures whose tokenizer is SentencePiece
+_TOKENIZERS = [SPIECE, "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model"]
+_REMEDY = (
+    "a base model is a local Hugging Face directory or an id on the hub (`model.base` of the "
+    "pipeline, or --model)"
+)
 
 
 class BaseModelError(RuntimeError):
-    """A model that cannot be loaded or saved; the message says which, why and the remedy."""
+    """A model that cannot be loaded, saved or used; the message says which, why and the remedy."""
 
 
 def load(
-    name_or_path: str | Path, quantization: Any = None
+    name_or_path: str | Path,
+    quantization: Any = None,
+    auto_class: str = "AutoModelForSeq2SeqLM",
+    **options: Any,
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Load a sequence-to-sequence model and its tokenizer, in fp32, in evaluation mode.
+    """Load a model and its tokenizer, in fp32, in evaluation mode.
 
     Args:
         name_or_path: a Hugging Face directory, or an id on the hub.
-        quantization: transformers' `quantization_config`; none: all weights as they are.
+        quantization: transformers' `quantization_config`; None: the weights as they are.
+        auto_class: of transformers.
+        options: of its `from_pretrained`.
 
     Raises:
         BaseModelError: files are missing or broken, or the hub has no such model in reach.
     """
-    from transformers import AutoModelForSeq2SeqLM
-
     path = Path(name_or_path)
     if path.is_dir():
         require_files(path)
     elif path.is_absolute() or str(name_or_path).startswith("."):
         raise BaseModelError(f"{path}: there is no such directory; {_REMEDY}")
+    return load_unchecked(name_or_path, auto_class, quantization_config=quantization, **options)
+
+
+def load_unchecked(
+    name_or_path: str | Path, auto_class: str, **options: Any
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """As `load`, of a directory that may lack what training and serving need."""
+    import transformers
+
     try:
         tokenizer = load_tokenizer(name_or_path)
-        model = AutoModelForSeq2SeqLM.from_pretrained(
+        model = getattr(transformers, auto_class).from_pretrained(
             str(name_or_path),
             dtype="float32",
             use_safetensors=True,
-            quantization_config=quantization,
+            local_files_only=Path(name_or_path).is_dir(),
+            **options,
         )
     except Exception as error:  # the hub client, safetensors and JSON each raise their own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise BaseModelError(f"{name_or_path}: cannot be loaded ({reason}); {_REMEDY}") from error
     return model.eval(), tokenizer
 
 
 def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
-    """Load a tokenizer that reads texts as SentencePiece alone does, and so as Spark NLP does.
+    """Load a tokenizer that takes special tokens in a text for plain text.
 
-    The fast one adds a piece for a last space and takes "</s>" in a text for the end.
+    That of a T5 reads texts as SentencePiece alone does, and so as Spark NLP does: the fast one
+    adds a piece for a trailing space.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
+    path, name = Path(name_or_path), str(name_or_path)
+    local = path.is_dir()
+    slow = (path / SPIECE).exists() if local else True
+    if slow:
+        architecture = AutoConfig.from_pretrained(name, local_files_only=local).model_type
+        slow = architecture in _SENTENCEPIECE
+    options = {"use_fast": False, "legacy": True} if slow else {}
     return AutoTokenizer.from_pretrained(
-        str(name_or_path), use_fast=False, split_special_tokens=True, legacy=True
+        name, split_special_tokens=True, local_files_only=local, **options
     )
-
-
-def piece_counter(name_or_path: str) -> PieceCounter | None:
-    """What counts the tokens of a model; None where its vocabulary is made later, or not in reach.
-
-    Args:
-        name_or_path: `tiny`, a Hugging Face directory, or an id on the hub.
-    """
-    from huggingface_hub import hf_hub_download
-
-    if name_or_path == "tiny":
-        return None
-    try:
-        path = Path(name_or_path) / SPIECE
-        return PieceCounter(path if path.exists() else Path(hf_hub_download(name_or_path, SPIECE)))
-    except (OSError, ValueError, RuntimeError) as error:
-        _log.info("%s: no %s to count tokens with (%s)", name_or_path, SPIECE, error)
-        return None
-
-
-_REMEDY = "QA_ASSETS_MODEL_BASE, or --model, takes a local Hugging Face directory of a T5 model"
 
 
 def save(
@@ -97,7 +105,7 @@ def save(
     out: Path,
     results: dict[str, float] | None = None,
 ) -> Path:
-    """Write a Hugging Face directory (safetensors, spiece.model), replacing `out` as a whole.
+    """Write a Hugging Face directory with safetensors, replacing `out` as a whole.
 
     Args:
         model: the weights.
@@ -106,12 +114,12 @@ def save(
         results: metrics of the weights, for `RESULTS` in it.
 
     Raises:
-        BaseModelError: the tokenizer has no SentencePiece model, without which nothing serves.
+        BaseModelError: a T5's tokenizer has no SentencePiece model, which engines need.
     """
     with files.replacing(out) as unfinished:
         model.save_pretrained(unfinished, safe_serialization=True)
         tokenizer.save_pretrained(unfinished)
-        if not (unfinished / SPIECE).exists():
+        if model.config.model_type == "t5" and not (unfinished / SPIECE).exists():
             raise BaseModelError(
                 f"the tokenizer of {model.name_or_path or 'this model'} comes without {SPIECE}; "
                 "add the file to the base model's directory"
@@ -158,16 +166,38 @@ def _cpu_has_bf16() -> bool:
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
+def max_positions(model: "PreTrainedModel") -> int | None:
+    """The tokens that a model can read at most; None where its positions have no end."""
+    names = ("max_encoder_position_embeddings", "max_position_embeddings")
+    return next((limit for name in names if (limit := getattr(model.config, name, None))), None)
+
+
+def require_positions(model: "PreTrainedModel", max_source_tokens: int) -> None:
+    """Raise `BaseModelError` where a model cannot read so many tokens."""
+    limit = max_positions(model)
+    if limit is not None and limit < max_source_tokens:
+        raise BaseModelError(
+            f"max_source_tokens={max_source_tokens}: {model.name_or_path} reads {limit} at most"
+        )
+
+
 def require_files(path: Path) -> None:
     """Raise `BaseModelError` where a Hugging Face directory lacks what loading needs."""
+    needed = {
+        "config.json": ["config.json"],
+        "weights (model.safetensors)": ["model.safetensors", "model.safetensors.index.json"],
+        f"a tokenizer ({SPIECE})": [SPIECE] if _is_t5(path) else _TOKENIZERS,
+    }
     missing = [
-        what
-        for what, names in {
-            "config.json": ["config.json"],
-            "weights (model.safetensors)": ["model.safetensors", "model.safetensors.index.json"],
-            "a tokenizer (spiece.model)": [SPIECE],
-        }.items()
-        if not any((path / name).exists() for name in names)
+        what for what, names in needed.items() if not any((path / name).exists() for name in names)
     ]
     if missing:
         raise BaseModelError(f"{path}: lacks {', '.join(missing)}; {_REMEDY}")
+
+
+def _is_t5(path: Path) -> bool:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return bool(config.get("model_type") == "t5")

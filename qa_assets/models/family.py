@@ -1,7 +1,7 @@
 """What training, evaluation and deployment know of a model: one interface, by the task's kind.
 
-`seq2seq` and `encoder` implement it. A module that needs torch or transformers imports them where it
-uses them, so that this one can be imported anywhere.
+`seq2seq` and `encoder` implement it. torch and transformers are imported by the implementations, in
+functions, so that this module can be imported anywhere.
 """
 
 from collections.abc import Sequence
@@ -54,12 +54,29 @@ class Family(Protocol):
         """
 
     def encode_targets(
-        self, prompts: Sequence[Prompt], tokenizer: "PreTrainedTokenizerBase", task: Task
-    ) -> list[list[int]]:
-        """What is to be learnt of each prompt: token ids with their end, or label ids."""
+        self,
+        prompts: Sequence[Prompt],
+        tokenizer: "PreTrainedTokenizerBase",
+        task: Task,
+        max_tokens: int,
+    ) -> tuple[list[list[int]], int]:
+        """What is to be learnt of each prompt: token ids with their end, or label ids.
+
+        Args:
+            prompts: with targets.
+            tokenizer: the model's.
+            task: knows the labels.
+            max_tokens: longer texts are cut at their end; labels never are.
+
+        Returns:
+            Ids, and how many targets were cut.
+        """
 
     def loss(self, model: "PreTrainedModel", label_smoothing: float) -> "torch.nn.Module":
-        """A module from `input_ids, attention_mask, labels` to the loss summed over the targets."""
+        """A module from `input_ids, attention_mask, labels` to the loss summed over the targets.
+
+        `labels` has the ids of `encode_targets`, padded with -100.
+        """
 
     def predict(
         self,
@@ -81,12 +98,23 @@ class Family(Protocol):
     ) -> tuple[list[float], list[Prediction]]:
         """By example the logit of abstaining less the best other, and what is predicted otherwise.
 
-        Without the bias of `set_abstention_bias`. An example in several windows is abstained on
-        where all of them are, so that its margin is the least of theirs.
+        A bias of `set_abstention_bias` is not in the margins. An example in several windows is
+        abstained on where all of them are: its margin is their least, its prediction that of the
+        window with the least.
+        """
+
+    def abstention_id(self, tokenizer: "PreTrainedTokenizerBase", task: Task) -> int:
+        """The token or label that stands for abstaining.
+
+        Raises:
+            BaseModelError: the model has no such token or label.
         """
 
     def set_abstention_bias(self, model_dir: Path, task: Task, bias: float) -> None:
-        """Write into a Hugging Face directory what every runtime adds to the logit of abstaining."""
+        """Write into a Hugging Face directory what every runtime adds to the logit of abstaining.
+
+        Replaces what was written before; a bias of 0 leaves no trace.
+        """
 
 
 def family(kind: Kind) -> Family:

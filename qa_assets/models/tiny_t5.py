@@ -1,44 +1,49 @@
-"""The base model `tiny`: a T5 of about a million parameters, made of the texts that it is to learn.
+"""The base model `tiny`: a T5 of about a million parameters, made of the texts that it will learn.
 
-It shows the platform without a download; how it starts lets it learn to copy in a minute.
+It shows the platform without a download. Its initial weights let it learn to copy in a minute.
 """
 
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from qa_assets.models.base_model import SPIECE, BaseModelError, save
+from qa_assets.models.base_model import BaseModelError, save
+from qa_assets.models.tokens import SPIECE
 
-_log = logging.getLogger(__name__)
-_MOST_PIECES = 8000
+logger = logging.getLogger(__name__)
+_MAX_PIECES = 8000
 _DROPOUT = 0.05
 
 
-def create(texts: Iterable[str], out: Path, null_text: str, seed: int) -> Path:
-    """Make one that has learnt nothing yet.
+def create(texts: Iterable[str], out: Path, words: Sequence[str], seed: int) -> Path:
+    """Write a model that has learnt nothing yet.
 
-    Of the shape of Flan-T5 (gated GELU, untied head, heads of 64), with a vocabulary in which the
-    frequent words of `texts` are one piece each, and so is `null_text`.
+    It has the architecture of Flan-T5 (gated GELU, untied head, heads of 64), and a vocabulary in
+    which the frequent words of `texts` are one piece each.
 
     Args:
-        texts: sources and targets of the training rows.
+        texts: sources and targets of the training examples.
         out: the Hugging Face directory to write.
-        null_text: what the model is to say where there is no answer.
-        seed: the same texts and seed give the same weights.
+        words: further words that become one piece each, such as the target that abstains.
+        seed: the same texts, words and seed give the same weights.
 
     Raises:
-        BaseModelError: there is too little text for a vocabulary, or the null text is not a word.
+        BaseModelError: there is too little text for a vocabulary, or something is not a word.
     """
     import torch
     from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration, T5Tokenizer
 
-    if len(null_text.split()) != 1:
-        raise BaseModelError(f"QA_ASSETS_DATA_NO_ANSWER: {null_text!r} has to be a single word")
-    serialized = _sentencepiece(list(texts), null_text)
+    for word in words:
+        if len(word.split()) != 1:
+            raise BaseModelError(
+                f"{word!r} has to be a single word for the base model `tiny`: choose another "
+                "in the task's settings"
+            )
+    serialized = _sentencepiece(list(texts), words)
     out.mkdir(parents=True, exist_ok=True)
     vocabulary = out / SPIECE
     vocabulary.write_bytes(serialized)
@@ -65,16 +70,18 @@ def create(texts: Iterable[str], out: Path, null_text: str, seed: int) -> Path:
     _start_as_copier(model)
     model.generation_config = GenerationConfig.from_model_config(config)
     save(model, tokenizer, out)
-    _log.info("tiny T5: %d pieces, %.2f M parameters", len(tokenizer), model.num_parameters() / 1e6)
+    logger.info(
+        "tiny T5: %d pieces, %.2f M parameters", len(tokenizer), model.num_parameters() / 1e6
+    )
     return out
 
 
 def _start_as_copier(model: Any) -> None:
-    """Let what the decoder attends to be what it says, from the first step on.
+    """Make the decoder say what it attends to, from the first step on.
 
-    With the head starting as the embedding and the cross-attention's output as the transpose of its
-    value projection, copying a word needs no learning, only where to look does. At this size that
-    is the difference between one minute of training and ten.
+    The head starts as the embedding, and the cross-attention's output as the transpose of its value
+    projection: only where to attend has to be learnt, not how to copy. At this size that is the
+    difference between one minute of training and ten.
     """
     import torch
 
@@ -85,13 +92,13 @@ def _start_as_copier(model: Any) -> None:
             attention.o.weight.copy_(attention.v.weight.T)
 
 
-def _sentencepiece(texts: list[str], null_text: str) -> bytes:
+def _sentencepiece(texts: list[str], words: Sequence[str]) -> bytes:
     """Train a SentencePiece model (pad 0, eos 1, unk 2) and return its serialised form."""
     import sentencepiece
 
-    words = Counter(word for text in texts for word in re.findall(r"\w+", text))
+    counts = Counter(word for text in texts for word in re.findall(r"\w+", text))
     characters = {character for text in texts for character in text}
-    frequent = sum(count > 1 for count in words.values())
+    frequent = sum(count > 1 for count in counts.values())
     buffer = BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -100,11 +107,11 @@ def _sentencepiece(texts: list[str], null_text: str) -> bytes:
             # unigram pieces stay fragments on so small a corpus; BPE takes about two merges on the
             # way to a whole word
             model_type="bpe",
-            vocab_size=min(3 * frequent + len(characters) + 4, _MOST_PIECES),
+            vocab_size=min(3 * frequent + len(characters) + 4, _MAX_PIECES),
             hard_vocab_limit=False,
             character_coverage=1.0,
             max_sentence_length=100_000,
-            user_defined_symbols=[f"▁{null_text}"],
+            user_defined_symbols=[f"▁{word}" for word in words],
             pad_id=0,
             eos_id=1,
             unk_id=2,
@@ -114,6 +121,6 @@ def _sentencepiece(texts: list[str], null_text: str) -> bytes:
         )
     except RuntimeError as error:
         raise BaseModelError(
-            f"no vocabulary can be made of {len(texts)} texts ({error}); train on more questions"
+            f"no vocabulary can be made of {len(texts)} texts ({error}); train on more examples"
         ) from error
     return buffer.getvalue()

@@ -1,56 +1,69 @@
 """The model card: a README.md in the format of the Hugging Face hub, written from the metadata.
 
-Nothing of this machine goes into it: the base model and the data are named without their paths.
+What it says of the task is the task's (`Task.card`, `Task.raw`, `Task.metrics`). Nothing of this
+machine goes into it: the base model and the data are named without their paths.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_MEASURES = {"exact": "EM", "f1": "F1", "HasAns_f1": "HasAns F1", "NoAns_f1": "NoAns F1"}
-_LEAST_QUESTIONS = 50  # of a slice that is shown
+from qa_assets.core.artifacts import Artifact
+from qa_assets.core.task import Task
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
+_CALIBRATION = "calibration.json"
+_LEAST_EXAMPLES = 50  # of a slice that is shown
 _SHOWN_SLICES = 10
 _OFFICIAL, _GENERATED = "official", "generated"
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card is made of.
+    """What a card is written from.
 
     Attributes:
+        task: of the model.
         name: of the model, as people call it; its repository on the hub if there is one.
         license: of the model, by the hub's name.
         config: the hyperparameters of the training.
-        data: what it was made of: `base`, data versions, and counts where they are known.
+        data: `base`, and data version, source and size of raw data and splits where known.
         valid: scores in percent on valid.
-        report: the figures of `test_report`, see `gate`.
-        calibration: what `calibration.json` holds.
+        report: the figures of `test_report`, see `evaluation.figures`.
+        calibration: what `calibration.json` holds; None where the task never abstains.
         data_version: of the model.
-        example: a source as the model reads it, such as a question with its context.
     """
 
+    task: Task
     name: str
     license: str
     config: Mapping[str, Any]
     data: Mapping[str, Any]
     valid: Mapping[str, float]
     report: Mapping[str, Any]
-    calibration: Mapping[str, Any]
+    calibration: Mapping[str, Any] | None
     data_version: str
-    example: str
 
     @property
     def source(self) -> str:
-        """Where the questions come from."""
-        return str(self.data.get("raw_squad_source", "unknown"))
+        """Where the data comes from."""
+        return str(self.data.get(f"{self.task.words.raw}_source", "unknown"))
+
+    @property
+    def requests(self) -> str:
+        """What a model is asked, in the plural."""
+        return f"{self.task.words.request}s"
 
     @property
     def data_name(self) -> str:
         """The data set, in words."""
         if self.source == _OFFICIAL:
-            return "SQuAD v2.0"
-        return "generated questions" if self.source == _GENERATED else Path(self.source).name
+            return self.task.raw.title
+        return f"generated {self.requests}" if self.source == _GENERATED else Path(self.source).name
 
     @property
     def base(self) -> str:
@@ -59,56 +72,80 @@ class CardFacts:
         return base if _on_hub(base) else Path(base).name
 
 
+@dataclass(frozen=True)
+class CardWriter:
+    """Writes the cards of a pipeline's candidates; attributes as in `CardFacts`."""
+
+    task: Task
+    name: str
+    license: str
+
+    def write(self, path: Path, candidate: Artifact, report: Mapping[str, Any]) -> None:
+        """Write the card of a candidate to `path`, with the figures of its report."""
+        calibration = candidate.path / _CALIBRATION
+        facts = CardFacts(
+            task=self.task,
+            name=self.name,
+            license=self.license,
+            config=candidate.info["config"],
+            data=candidate.info.get("data", {}),
+            valid=candidate.info.get("valid", {}),
+            report=report,
+            calibration=json.loads(calibration.read_bytes()) if calibration.exists() else None,
+            data_version=candidate.data_version,
+        )
+        write(path, facts)
+
+
 def write(path: Path, facts: CardFacts) -> None:
     """Write the card to `path`."""
     from huggingface_hub import ModelCard
 
     header = _header(facts).to_yaml(line_break="\n")
-    body = "\n\n".join(
-        [
-            f"# {facts.name}",
-            _summary(facts),
-            "## Use\n\n" + _use(facts),
-            "## Scores\n\n" + _scores(facts),
-            "## Training\n\n" + _training(facts),
-            "## Abstention\n\n" + _abstention(facts),
-            "## Limits\n\n" + _limits(facts),
-            "## Licence\n\n" + _licence(facts),
-        ]
-    )
-    ModelCard(f"---\n{header}\n---\n\n{body}\n").save(path)
+    sections = {
+        "Use": _use(facts),
+        "Scores": _scores(facts),
+        "Training": _training(facts),
+        "Abstention": _abstention(facts),
+        "Limits": _limits(facts),
+        "Licence": _licence(facts),
+    }
+    parts = [f"---\n{header}\n---", f"# {facts.name}", _summary(facts)]
+    parts += [f"## {title}\n\n{text}" for title, text in sections.items() if text]
+    ModelCard("\n\n".join(parts) + "\n").save(path)
 
 
 def _on_hub(base: str) -> bool:
     return base.count("/") == 1 and not base.startswith((".", "/", "~")) and not Path(base).exists()
 
 
-def _header(facts: CardFacts) -> Any:
+def _header(facts: CardFacts) -> "ModelCardData":
     from huggingface_hub import EvalResult, ModelCardData
 
+    task, official = facts.task, facts.source == _OFFICIAL
     scores = facts.report["scores"]["candidate"]
-    english = facts.source in (_OFFICIAL, _GENERATED)
+    dataset = Path(task.raw.hub_name).name or task.name
     return ModelCardData(
         model_name=facts.name,
-        language="en" if english else None,
+        language="en" if facts.source in (_OFFICIAL, _GENERATED) else None,
         license=facts.license,
         library_name="transformers",
-        pipeline_tag="question-answering",
-        tags=["text2text-generation", "question-answering", "t5", "squad_v2", "qa_assets"],
-        datasets=["rajpurkar/squad_v2"] if facts.source == _OFFICIAL else None,
+        pipeline_tag=task.card.pipeline_tag,
+        tags=list(task.card.tags),
+        datasets=[task.raw.hub_name] if official and task.raw.hub_name else None,
         base_model=facts.base if _on_hub(facts.base) else None,
-        metrics=["squad_v2"],
+        metrics=[task.card.metric],
         eval_results=[
             EvalResult(
-                task_type="question-answering",
-                dataset_type="squad_v2" if facts.source == _OFFICIAL else "squad_v2_format",
+                task_type=task.card.pipeline_tag,
+                dataset_type=dataset if official else f"{dataset}_format",
                 dataset_name=facts.data_name,
-                dataset_split="validation" if facts.source == _OFFICIAL else "test",
+                dataset_split="validation" if official else "test",
                 metric_type=measure.lower(),
-                metric_name=name,
+                metric_name=label,
                 metric_value=round(scores[measure], 2),
             )
-            for measure, name in _MEASURES.items()
+            for measure, label in task.metrics.shown.items()
             if measure in scores
         ],
     )
@@ -116,43 +153,34 @@ def _header(facts: CardFacts) -> Any:
 
 def _summary(facts: CardFacts) -> str:
     return (
-        f"Answers a question from a context, or says that the context has no answer. "
+        f"{facts.task.card.summary} "
         f"Fine-tuned from {facts.base} on {facts.data_name} by qa_assets; "
         f"data version `{facts.data_version[:12]}`."
     )
 
 
 def _use(facts: CardFacts) -> str:
-    null_text, tokens = facts.calibration["null_text"], facts.config["max_target_tokens"]
-    return f"""```python
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-name = {facts.name!r}
-tokenizer = AutoTokenizer.from_pretrained(name, use_fast=False, legacy=True)
-model = AutoModelForSeq2SeqLM.from_pretrained(name)
-source = {facts.example!r}
-output = model.generate(**tokenizer(source, return_tensors="pt"), max_new_tokens={tokens})
-answer = tokenizer.decode(output[0], skip_special_tokens=True)
-print(None if answer == {null_text!r} else answer)
-```
-
-Decode greedily: the calibrated abstention is part of `generation_config.json`."""
+    # no str.format: the code may hold braces
+    return facts.task.card.use.replace("{name!r}", repr(facts.name)).replace(
+        "{tokens}", str(facts.config["max_target_tokens"])
+    )
 
 
 def _scores(facts: CardFacts) -> str:
     scores, intervals = facts.report["scores"], facts.report.get("intervals", {})
     total = scores["candidate"].get("total", "?")
+    metrics = facts.task.metrics
     names = {"candidate": "this model"}
     rows = [
         [names.get(model, model)]
-        + [_figure(values.get(key), intervals.get(model, {}).get(key)) for key in _MEASURES]
+        + [_figure(values.get(key), intervals.get(model, {}).get(key)) for key in metrics.shown]
         for model, values in scores.items()
     ]
-    told = (
-        f"On the test split of {total} questions, in percent, by the official metric of SQuAD "
-        "v2.0; 95 % intervals by bootstrap over articles."
+    note = (
+        f"On the test split of {total} {facts.requests}, in percent; 95 % intervals by bootstrap "
+        f"over {facts.task.words.group}s. {metrics.note}"
     )
-    return f"{told}\n\n{_table(['model', *_MEASURES.values()], rows)}"
+    return f"{note}\n\n{_table(['model', *metrics.shown.values()], rows)}"
 
 
 def _figure(value: float | None, interval: Sequence[float] | None) -> str:
@@ -163,77 +191,82 @@ def _figure(value: float | None, interval: Sequence[float] | None) -> str:
 
 
 def _training(facts: CardFacts) -> str:
-    counts = [
+    sizes = [
         [
             name.removesuffix("_split"),
-            facts.data[f"{name}_questions"],
+            facts.data[f"{name}_examples"],
             facts.data.get(name, "")[:12],
         ]
         for name in ("train_split", "valid_split")
-        if f"{name}_questions" in facts.data
+        if f"{name}_examples" in facts.data
     ]
-    parts = []
-    if counts:
-        parts.append(_table(["split", "questions", "data version"], counts))
-    parts.append(_table(["hyperparameter", "value"], [[k, v] for k, v in facts.config.items()]))
     valid = ", ".join(
-        f"{name} {facts.valid[key]:.2f}" for key, name in _MEASURES.items() if key in facts.valid
+        f"{label} {facts.valid[key]:.2f}"
+        for key, label in facts.task.metrics.shown.items()
+        if key in facts.valid
     )
+    parts = [_table(["split", facts.requests, "data version"], sizes)] if sizes else []
+    parts.append(_table(["hyperparameter", "value"], facts.config.items()))
     parts.append(f"On valid, which it was chosen and calibrated by: {valid}.")
     return "\n\n".join(parts)
 
 
-def _abstention(facts: CardFacts) -> str:
-    found = facts.calibration
-    told = (
-        f"The model says `{found['null_text']}` where there is no answer. The bias of that word's "
-        f"logit, {found['bias']:+.3f}, was chosen on {found['rows']} questions of valid"
-    )
-    held_out = found.get("held_out")
+def _abstention(facts: CardFacts) -> str | None:
+    calibration, words = facts.calibration, facts.task.words
+    if calibration is None:
+        return None
+    bias, abstention = calibration["bias"], f"`{calibration['null_text']}`"
+    held_out = calibration.get("held_out")
+    metrics = facts.task.metrics
     gain = (
-        f"; on articles held out in turn it is worth {held_out['gain']:+.2f} F1" if held_out else ""
+        f"; on {words.group}s held out in turn it is worth {held_out['gain']:+.2f} "
+        f"{metrics.shown[metrics.primary]}"
+        if held_out
+        else ""
     )
     return (
-        f"{told}{gain}. With m the word's logit less the best other one at the first place, "
-        f"sigmoid((m {found['bias']:+.3f}) / {found['temperature']:.3f}) is the probability that "
-        "there is no answer; above one half the model abstains."
+        f"The model says {abstention} where there is no {words.response}. The bias of its logit, "
+        f"{bias:+.3f}, was chosen on {calibration['rows']} {facts.requests} of valid{gain}. With m "
+        f"the logit of {abstention} less the best other one (of a text: at its first token), "
+        f"sigmoid((m {bias:+.3f}) / {calibration['temperature']:.3f}) is the probability that "
+        f"there is no {words.response}; above one half the model abstains."
     )
 
 
 def _limits(facts: CardFacts) -> str:
     limits = [
         f"Trained on {facts.data_name}: no other subjects, languages or styles were measured.",
-        "It writes its answers rather than pointing at them: one may not stand in the context. "
-        "It does not know what is true, only what a context says.",
-        f"Contexts longer than {facts.config['max_source_tokens']} tokens were cut in training.",
+        *facts.task.card.limits,
+        f"What is longer than {facts.config['max_source_tokens']} tokens is split or cut, in "
+        "training as well.",
     ]
     if facts.source == _GENERATED:
-        limits.insert(0, "**It knows some 300 words of made-up texts and is of no other use.**")
-    worst = _worst_slices(facts.report.get("slices", []))
-    if worst:
-        told = _table(["slice", "questions", "F1"], worst)
-        return "\n".join(f"- {limit}" for limit in limits) + f"\n\nWeakest on:\n\n{told}"
-    return "\n".join(f"- {limit}" for limit in limits)
+        limits.insert(0, "**It knows some hundred words of made-up texts and is of no other use.**")
+    text = "\n".join(f"- {limit}" for limit in limits)
+    worst = _worst_slices(facts)
+    return f"{text}\n\nWeakest on:\n\n{worst}" if worst else text
 
 
-def _worst_slices(slices: Iterable[Mapping[str, Any]]) -> list[list[Any]]:
+def _worst_slices(facts: CardFacts) -> str | None:
+    metrics, words = facts.task.metrics, facts.task.words
     rows = [
-        row for row in slices if row["questions"] >= _LEAST_QUESTIONS and row["slice"] != "article"
+        (f"{row['slice']}: {row['value']}", row["examples"], row[metrics.primary]["candidate"])
+        for row in facts.report.get("slices", [])
+        if row["examples"] >= _LEAST_EXAMPLES and row["slice"] != words.group
     ]
-    rows.sort(key=lambda row: float(row["f1"]["candidate"]))
-    return [
-        [f"{row['slice']}: {row['value']}", row["questions"], f"{row['f1']['candidate']:.2f}"]
-        for row in rows[:_SHOWN_SLICES]
-    ]
+    rows = sorted(rows, key=lambda row: float(row[2]))[:_SHOWN_SLICES]
+    header = ["slice", facts.requests, metrics.shown[metrics.primary]]
+    shown = [(name, examples, f"{value:.2f}") for name, examples, value in rows]
+    return _table(header, shown) if rows else None
 
 
 def _licence(facts: CardFacts) -> str:
-    told = f"`{facts.license}`."
+    parts = [f"`{facts.license}`."]
     if facts.source == _OFFICIAL:
-        told += " SQuAD v2.0 is CC BY-SA 4.0 (Rajpurkar, Jia and Liang, 2018)."
+        parts.append(facts.task.raw.credit)
     if facts.base.startswith("google/flan-t5"):
-        told += " Flan-T5 is Apache 2.0."
-    return told
+        parts.append("Flan-T5 is Apache 2.0.")
+    return " ".join(parts)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

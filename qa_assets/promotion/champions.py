@@ -1,35 +1,31 @@
 """Which model serves: the artefact `champion`, in step with the registry's alias.
 
-The alias says who the champion is; the artefact's link `latest` is what everything downstream
-reads, and follows it. A champion's directory holds hard links of the candidate's files, so that it
-outlives the candidate, with the report that it was promoted on and its model card.
+The alias says which version is the champion; the artefact's link `latest`, which everything
+downstream reads, follows it. A champion's directory holds hard links of the candidate's files, so
+that it outlives the candidate, with its model card and the report that it was promoted on. What a
+candidate must reach is in `gate`.
 """
 
 import json
 import logging
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version as package_version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qa_assets.core.artifacts import MANIFEST, Artifact, ArtifactStore
+from qa_assets.core.task import Task
+from qa_assets.core.versions import git_commit
 from qa_assets.models.base_model import BaseModelError, require_files
 from qa_assets.promotion import gate
+from qa_assets.promotion.card import CardWriter
 from qa_assets.promotion.registry import Registry, Version
 
-if TYPE_CHECKING:
-    from qa_assets.settings import GateSettings
+logger = logging.getLogger(__name__)
 
-_log = logging.getLogger(__name__)
-
-CHAMPION, CANDIDATE, REPORT = "champion", "best_model", "test_report"
+CHAMPION, CANDIDATE = "champion", "best_model"
 REPORT_FILE, CARD_FILE = "report.json", "README.md"
-
-WriteCard = Callable[[Path, Artifact, Mapping[str, Any]], None]
 
 
 class PromotionError(RuntimeError):
@@ -45,20 +41,32 @@ class Outcome:
     done: str
 
 
-def review(store: ArtifactStore, settings: "GateSettings") -> gate.Decision:
-    """Judge the newest candidate by its report, against the champion that serves."""
-    candidate = store.latest(CANDIDATE)
+def review(
+    store: ArtifactStore,
+    task: Task,
+    candidate: Artifact,
+    report: Artifact | None,
+    config: gate.GateConfig,
+) -> gate.Decision:
+    """Judge a candidate by its report, against the champion that serves.
+
+    Args:
+        store: the artefacts of the pipeline.
+        task: that of the pipeline.
+        candidate: a `best_model`.
+        report: the newest `test_report`.
+        config: what has to be reached.
+    """
     link = store.link(CHAMPION)
     champion = store.find(CHAMPION)
     if link.is_symlink() and champion is None:
         return gate.refused(
             "champion",
-            f"its files are gone from {link.parent / link.readlink()}: bring them back, launch the "
-            f"job `rollback`, or delete its version in MLflow and {link} to start without one",
+            f"its files are gone from {link.parent / link.readlink()}: bring them back, roll back, "
+            f"or delete its version in MLflow and {link} to start without one",
         )
     if champion and champion.data_version == candidate.data_version:
         return gate.Decision((gate.Criterion("new", True, "it is the champion already"),))
-    report = store.find(REPORT)
     if report is None or report.inputs.get(CANDIDATE) != candidate.data_version:
         return gate.refused("report", "there is none of this candidate: materialise `test_report`")
     if champion and report.inputs.get(CHAMPION) != champion.data_version:
@@ -67,7 +75,7 @@ def review(store: ArtifactStore, settings: "GateSettings") -> gate.Decision:
         )
     try:
         figures = read_report(report)
-        return gate.decide(figures, settings, champion=champion is not None)
+        return gate.decide(figures, config, task, champion=champion is not None)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         return gate.refused(
             "report",
@@ -76,23 +84,30 @@ def review(store: ArtifactStore, settings: "GateSettings") -> gate.Decision:
 
 
 def read_report(report: Artifact) -> dict[str, Any]:
-    """The figures of `test_report`, see `gate`."""
+    """The figures of `test_report`, or of the report in a champion's directory."""
     figures: dict[str, Any] = json.loads((report.path / REPORT_FILE).read_text(encoding="utf-8"))
     return figures
 
 
 def promote(
-    store: ArtifactStore, registry: Registry, settings: "GateSettings", write_card: WriteCard
+    store: ArtifactStore,
+    registry: Registry,
+    candidate: Artifact,
+    report: Artifact | None,
+    config: gate.GateConfig,
+    card_writer: CardWriter,
 ) -> Outcome:
-    """Make the newest candidate the champion, if the gate lets it pass.
+    """Make a candidate the champion, if the gate lets it pass.
 
     A candidate that is the champion already changes nothing.
 
     Args:
-        store: of candidate, report and champion.
+        store: the artefacts of the pipeline.
         registry: gets a version and the alias.
-        settings: of the gate.
-        write_card: writes the model card: where to, of which candidate, from which report.
+        candidate: the newest `best_model`.
+        report: the newest `test_report`.
+        config: what has to be reached.
+        card_writer: of the pipeline's task.
 
     Raises:
         PromotionError: the gate refuses it, it was rolled back once, or the champion's files are
@@ -100,7 +115,6 @@ def promote(
     """
     current = registry.champion()
     champion = _follow(store, registry, current)
-    candidate = store.latest(CANDIDATE)
     if champion and champion.data_version == candidate.data_version:
         version = current or _register(registry, champion)
         return Outcome(
@@ -112,10 +126,10 @@ def promote(
                 f"the candidate was version {version.number} of {registry.name}, rolled back on "
                 f"{version.rolled_back}: train another, or delete that version's tag `rolled_back`"
             )
-    decision = review(store, settings)
-    if not decision.passed:
+    decision = review(store, card_writer.task, candidate, report, config)
+    if report is None or not decision.passed:
         raise PromotionError(decision.reasons)
-    artifact = _write(store, candidate, decision, write_card)
+    artifact = _write(store, candidate, report, decision, card_writer)
     try:
         version = _register(registry, artifact)
     except BaseException:
@@ -145,13 +159,13 @@ def rollback(store: ArtifactStore, registry: Registry) -> Outcome:
     registry.mark_rolled_back(current)
     store.make_latest(artifact)
     done = f"rolled back from version {current.number} to version {earlier.number}"
-    _log.info("%s: %s", registry.name, done)
+    logger.info("%s: %s", registry.name, done)
     return Outcome(artifact, earlier, done)
 
 
 def _follow(store: ArtifactStore, registry: Registry, current: Version | None) -> Artifact | None:
     """The champion's artefact, after letting `latest` follow the alias."""
-    if current is None:  # a registry made anew, or nothing yet
+    if current is None:  # a new registry, or no champion yet
         return store.find(CHAMPION)
     artifact = _artifact(store, registry, current)
     store.make_latest(artifact)
@@ -172,9 +186,12 @@ def _artifact(store: ArtifactStore, registry: Registry, version: Version) -> Art
 
 
 def _write(
-    store: ArtifactStore, candidate: Artifact, decision: gate.Decision, write_card: WriteCard
+    store: ArtifactStore,
+    candidate: Artifact,
+    report: Artifact,
+    decision: gate.Decision,
+    card_writer: CardWriter,
 ) -> Artifact:
-    report = store.latest(REPORT)
     figures = read_report(report)
     with store.write(CHAMPION, candidate, report, make_latest=False) as draft:
         shutil.copytree(
@@ -186,7 +203,7 @@ def _write(
         )
         for file in (report.path / REPORT_FILE, *report.path.glob("*.html")):
             _link(str(file), str(draft.path / file.name))
-        write_card(draft.path / CARD_FILE, candidate, figures)
+        card_writer.write(draft.path / CARD_FILE, candidate, figures)
         draft.data_version = candidate.data_version
         draft.info |= {
             **candidate.info,
@@ -218,15 +235,3 @@ def _register(registry: Registry, artifact: Artifact) -> Version:
     if commit:
         tags["git_commit"] = commit
     return registry.register(artifact.path, artifact.data_version, tags)
-
-
-def git_commit() -> str | None:
-    """The commit of this code, with `-dirty` where it was changed since; None outside of git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip() or None

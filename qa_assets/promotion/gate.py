@@ -1,34 +1,54 @@
 """The gate: whether a report allows a candidate to become the champion, with reasons in words.
 
-A report, made by `test_report`, holds by model (`untuned`, `candidate`, `champion`):
-`scores` in percent; `paired`, what the candidate's F1 is above another model's on the same
-questions, with the 95 % interval by article; `slices`, F1 on parts of the questions. A figure that
-is missing or not a number never passes.
+A report is what `evaluation.figures` makes of `candidate`, `untuned` and, where there is one,
+`champion`. A figure that is missing or not a number never passes. Which artefacts are compared, and
+whether the report is of these, is decided in `champions`.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-if TYPE_CHECKING:
-    from qa_assets.settings import GateSettings
+from pydantic import BaseModel, ConfigDict, Field
+
+from qa_assets.core.task import Task
 
 Report = Mapping[str, Any]
 
 
+class GateConfig(BaseModel):
+    """What a candidate must reach to become the champion; percent, on test."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    floors: dict[str, Annotated[float, Field(ge=0, le=100)]] | None = Field(
+        None, description="The least that measures of the task must reach; null: the task's own."
+    )
+    margin: float = Field(
+        1.0,
+        ge=0,
+        description="Points of the primary metric by which the candidate may be worse than the "
+        "champion, at the lower end of the interval of their difference.",
+    )
+    slice_drop: float = Field(
+        15, ge=0, description="Points by which it may be worse than the champion in any slice."
+    )
+    slice_examples: int = Field(200, ge=1, description="Smaller slices are not looked at.")
+
+
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that was asked of the candidate, and what was found."""
+    """A demand on the candidate, and by which figures it is met or not."""
 
     name: str
     passed: bool
-    found: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Decision:
-    """All criteria, of which every one has to pass."""
+    """All criteria; every single one has to pass."""
 
     criteria: tuple[Criterion, ...]
 
@@ -40,102 +60,130 @@ class Decision:
     @property
     def reasons(self) -> str:
         """Why not, or why, in words."""
-        told = [one for one in self.criteria if one.passed == self.passed]
         verdict = "may be promoted" if self.passed else "is not promoted"
-        return f"the candidate {verdict}: " + "; ".join(f"{one.name}: {one.found}" for one in told)
+        reasons = [
+            f"{criterion.name}: {criterion.reason}"
+            for criterion in self.criteria
+            if criterion.passed == self.passed
+        ]
+        return f"the candidate {verdict}: {'; '.join(reasons)}"
 
 
-def refused(name: str, found: str) -> Decision:
-    """The decision against a candidate whose report cannot even be judged by."""
-    return Decision((Criterion(name, False, found),))
+def refused(name: str, reason: str) -> Decision:
+    """The decision against a candidate without a report to judge it by."""
+    return Decision((Criterion(name, False, reason),))
 
 
-def decide(report: Report, gate: "GateSettings", *, champion: bool) -> Decision:
+def decide(report: Report, config: GateConfig, task: Task, *, champion: bool) -> Decision:
     """Judge a candidate by its report.
 
     Args:
         report: as the module's docstring says.
-        gate: what has to be reached.
+        config: what has to be reached.
+        task: names the measures.
         champion: whether there is one, which the candidate then has to be compared with.
     """
+    judge = _Judge(report, config, task)
+    floors = task.metrics.floors if config.floors is None else config.floors
     criteria = [
-        _better_than_untuned(report),
-        _floor(report, "HasAns", gate.has_answer_f1),
-        _floor(report, "NoAns", gate.no_answer_f1),
+        judge.better_than_untuned(),
+        *(judge.floor(measure, floor) for measure, floor in floors.items()),
     ]
     if champion:
-        criteria += [_not_worse(report, gate), _no_slice_collapsed(report, gate)]
+        criteria += [judge.not_worse(), judge.no_slice_collapsed()]
     else:
         criteria.append(Criterion("not worse than the champion", True, "there is none yet"))
     return Decision(tuple(criteria))
 
 
-def _better_than_untuned(report: Report) -> Criterion:
-    difference, low, high = _paired(report, "untuned")
-    found = (
-        f"F1 {_f1(report, 'candidate'):.2f} against {_f1(report, 'untuned'):.2f}, "
-        f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
-    )
-    # the scores too: the paired figures of a broken report may look well
-    whole = math.isfinite(_f1(report, "candidate")) and math.isfinite(_f1(report, "untuned"))
-    return Criterion("better than untuned", whole and difference > 0 and low > 0, found)
+@dataclass(frozen=True)
+class _Judge:
+    report: Report
+    config: GateConfig
+    task: Task
 
+    @property
+    def primary(self) -> str:
+        return self.task.metrics.primary
 
-def _floor(report: Report, part: str, floor: float) -> Criterion:
-    name = f"{part} F1 of {floor:g} or more"
-    models = _at(report, "scores", default={})
-    if all(_at(report, "scores", model, f"{part}_f1", default=None) is None for model in models):
-        return Criterion(name, True, "the test split has no such questions")
-    f1 = _number(report, "scores", "candidate", f"{part}_f1")
-    return Criterion(name, f1 >= floor, f"{f1:.2f}")
+    @property
+    def label(self) -> str:
+        return self.task.metrics.shown[self.primary]
 
-
-def _not_worse(report: Report, gate: "GateSettings") -> Criterion:
-    difference, low, high = _paired(report, "champion")
-    name = f"not worse than the champion by more than {gate.margin:g} F1"
-    found = f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
-    passed = math.isfinite(difference) and low >= -gate.margin
-    if not passed and difference >= -gate.margin:
-        found += (
-            ", which is too wide to tell: report on more questions "
-            "(QA_ASSETS_DATA_EVAL_QUESTIONS) or allow more (QA_ASSETS_GATE_MARGIN)"
+    def better_than_untuned(self) -> Criterion:
+        difference, low, high = self._paired("untuned")
+        scores = self._score("candidate", self.primary), self._score("untuned", self.primary)
+        reason = (
+            f"{self.label} {scores[0]:.2f} against {scores[1]:.2f}, "
+            f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
         )
-    return Criterion(name, passed, found)
+        # the scores too: a broken report may lack them and have paired figures all the same
+        passed = all(map(math.isfinite, scores)) and difference > 0 and low > 0
+        return Criterion("better than untuned", passed, reason)
 
+    def floor(self, measure: str, floor: float) -> Criterion:
+        shown = self.task.metrics.shown
+        name = f"{shown.get(measure, measure)} of {floor:g} or more"
+        if measure not in shown:
+            return Criterion(name, False, f"there are only the measures {', '.join(shown)}")
+        models = _at(self.report, "scores", default={})
+        if all(
+            _at(self.report, "scores", model, measure, default=None) is None for model in models
+        ):
+            return Criterion(name, True, f"the test split has no such {self.task.words.request}s")
+        score = self._score("candidate", measure)
+        return Criterion(name, score >= floor, f"{score:.2f}")
 
-def _no_slice_collapsed(report: Report, gate: "GateSettings") -> Criterion:
-    name = f"no slice worse than the champion's by more than {gate.slice_drop:g} F1"
-    looked, collapsed = 0, []
-    for row in _at(report, "slices", default=[]):
-        if row["questions"] < gate.slice_questions or "champion" not in row["f1"]:
-            continue
-        looked += 1
-        ours, theirs = (float(row["f1"].get(who, math.nan)) for who in ("candidate", "champion"))
-        if not ours >= theirs - gate.slice_drop:
-            collapsed.append(f"{row['slice']} {row['value']}: {ours:.2f} against {theirs:.2f}")
-    least = f"{looked} slices of {gate.slice_questions} questions or more"
-    return Criterion(name, not collapsed, ", ".join(collapsed) or least)
+    def not_worse(self) -> Criterion:
+        difference, low, high = self._paired("champion")
+        margin = self.config.margin
+        name = f"not worse than the champion by more than {margin:g} {self.label}"
+        reason = f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+        passed = math.isfinite(difference) and low >= -margin
+        if not passed and difference >= -margin:
+            reason += (
+                f", which is too wide to tell: report on more {self.task.words.request}s "
+                "(`data.eval_examples`) or allow more (`gate.margin`)"
+            )
+        return Criterion(name, passed, reason)
 
+    def no_slice_collapsed(self) -> Criterion:
+        drop, least = self.config.slice_drop, self.config.slice_examples
+        compared, collapsed = 0, []
+        for row in _at(self.report, "slices", default=[]):
+            scores = row[self.primary]
+            if row["examples"] < least or "champion" not in scores:
+                continue
+            compared += 1
+            candidate, champion = (
+                float(scores.get(model, math.nan)) for model in ("candidate", "champion")
+            )
+            if not candidate >= champion - drop:
+                collapsed.append(
+                    f"{row['slice']} {row['value']}: {candidate:.2f} against {champion:.2f}"
+                )
+        return Criterion(
+            f"no slice worse than the champion's by more than {drop:g} {self.label}",
+            not collapsed,
+            ", ".join(collapsed)
+            or f"{compared} slices of {least} {self.task.words.request}s or more",
+        )
 
-def _paired(report: Report, other: str) -> tuple[float, float, float]:
-    """What the candidate's F1 is above the other model's, and the ends of the interval."""
-    interval = _at(report, "paired", other, "interval", default=(math.nan, math.nan))
-    low, high = (float(end) for end in interval)
-    return _number(report, "paired", other, "f1_difference"), low, high
+    def _paired(self, other: str) -> tuple[float, float, float]:
+        """The candidate's primary metric less another model's, and the ends of the interval."""
+        interval = _at(self.report, "paired", other, "interval", default=(math.nan, math.nan))
+        low, high = (float(end) for end in interval)
+        key = f"{self.primary}_difference"
+        return float(_at(self.report, "paired", other, key, default=math.nan)), low, high
 
-
-def _f1(report: Report, model: str) -> float:
-    return _number(report, "scores", model, "f1")
-
-
-def _number(report: Report, *keys: str) -> float:
-    return float(_at(report, *keys, default=math.nan))
+    def _score(self, model: str, measure: str) -> float:
+        return float(_at(self.report, "scores", model, measure, default=math.nan))
 
 
 def _at(report: Report, *keys: str, default: Any) -> Any:
-    found: Any = report
+    value: Any = report
     for key in keys:
-        if not isinstance(found, Mapping) or found.get(key) is None:
+        if not isinstance(value, Mapping) or value.get(key) is None:
             return default
-        found = found[key]
-    return found
+        value = value[key]
+    return value

@@ -1,7 +1,7 @@
 """Uploading a champion to a model repository of the Hugging Face hub.
 
 The hub's own client takes the token and the address from the environment (HF_TOKEN, HF_ENDPOINT);
-the token is named nowhere.
+no message, log or asset holds the token. The model card is written by `card`.
 """
 
 import logging
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from qa_assets.core.artifacts import MANIFEST
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# of this machine: paths, and questions of the data set
-_KEPT_HERE = [MANIFEST, "*.parquet", "*.html"]
+# these hold paths of this machine and texts of the data set
+_PRIVATE = [MANIFEST, "*.parquet", "*.html"]
 
 
 class HubError(RuntimeError):
@@ -34,8 +34,8 @@ def publish(model: Path, repository: str, *, private: bool, message: str) -> Pub
 
     Args:
         model: the directory, with its README.md.
-        repository: owner and name; made if it is not there.
-        private: whether one that is made is private.
+        repository: owner and name; created if it is not there.
+        private: whether a created repository is private.
         message: of the commit.
 
     Raises:
@@ -56,7 +56,7 @@ def publish(model: Path, repository: str, *, private: bool, message: str) -> Pub
             repo_id=repository,
             folder_path=model,
             commit_message=message,
-            ignore_patterns=_KEPT_HERE,
+            ignore_patterns=_PRIVATE,
         )
         files = api.list_repo_files(repository, revision=commit.oid)
     except (HfHubHTTPError, RequestException) as error:
@@ -64,5 +64,5 @@ def publish(model: Path, repository: str, *, private: bool, message: str) -> Pub
         raise HubError(
             f"{repository} could not be uploaded ({reason}); see that HF_TOKEN may write to it"
         ) from error
-    _log.info("%s: %d files at %s", repository, len(files), commit.oid)
+    logger.info("%s: %d files at %s", repository, len(files), commit.oid)
     return Published(str(repo), commit.oid, files)

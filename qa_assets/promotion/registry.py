@@ -1,8 +1,9 @@
-"""Champions in MLflow's model registry: a version each, the alias on the one that serves.
+"""Champions in MLflow's model registry: a version each; the alias is on the version that serves.
 
 A version's source is the directory of the artefact; no weights are copied and nothing is pickled.
 A candidate gets a version when it becomes the champion, so that the versions are the champions in
-their order. One that was rolled back keeps its version, with the tag `rolled_back`.
+the order of promotion. A champion that was rolled back keeps its version, with the tag
+`rolled_back`. Files and links of the artefacts are the work of `champions`.
 """
 
 import logging
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ALIAS = "champion"
 ROLLED_BACK = "rolled_back"
@@ -25,7 +26,7 @@ class Version:
     Attributes:
         number: from 1, in the order of promotion.
         path: directory of its artefact.
-        data_version: of its artefact, which is the candidate's that it was.
+        data_version: of its artefact, the same as that of the candidate.
         rolled_back: when, if it was.
     """
 
@@ -54,8 +55,8 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """Every champion there was, the newest first."""
-        found = self._client.search_model_versions(f"name = '{self.name}'")
-        return sorted(map(_version, found), key=lambda version: -version.number)
+        versions = self._client.search_model_versions(f"name = '{self.name}'")
+        return sorted(map(_version, versions), key=lambda version: -version.number)
 
     def champion(self) -> Version | None:
         """The version that has the alias."""
@@ -67,39 +68,41 @@ class Registry:
     def before(self, version: Version) -> Version | None:
         """The champion before that one, leaving out those that were rolled back."""
         earlier = (
-            one for one in self.versions() if one.number < version.number and not one.rolled_back
+            other
+            for other in self.versions()
+            if other.number < version.number and not other.rolled_back
         )
         return next(earlier, None)
 
     def register(self, path: Path, data_version: str, tags: Mapping[str, str]) -> Version:
         """Make a new version of the artefact in `path`, and put the alias on it."""
-        told = {**tags, "path": str(path), "data_version": data_version}
-        made = self._client.create_model_version(self.name, self._source(path), tags=told)
-        version = _version(made)
+        tags = {**tags, "path": str(path), "data_version": data_version}
+        entity = self._client.create_model_version(self.name, self._source(path), tags=tags)
+        version = _version(entity)
         try:
             self.put_alias(version)
-        except BaseException:  # a version is a champion: there is to be none that never was
-            self._client.delete_model_version(self.name, made.version)
+        except BaseException:  # every version was a champion once: keep it so
+            self._client.delete_model_version(self.name, entity.version)
             raise
         return version
 
     def put_alias(self, version: Version) -> None:
         """Let that version be the champion."""
         self._client.set_registered_model_alias(self.name, ALIAS, str(version.number))
-        _log.info("%s: version %d is the champion", self.name, version.number)
+        logger.info("%s: version %d is the champion", self.name, version.number)
 
     def mark_rolled_back(self, version: Version) -> None:
-        """Note that it is not to become the champion again."""
+        """Tag a version, so that its model is not promoted again."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._client.set_model_version_tag(self.name, str(version.number), ROLLED_BACK, now)
 
     def _source(self, path: Path) -> str:
-        # a server refuses paths of its clients' file systems, and only stores any other scheme
+        # a server refuses paths of its clients' file systems, and stores other schemes as they are
         return f"qa-assets://{path}" if self.uri.startswith("http") else str(path)
 
 
-def _version(found: Any) -> Version:
-    tags = found.tags
+def _version(entity: Any) -> Version:
+    tags = entity.tags
     return Version(
-        int(found.version), Path(tags["path"]), tags["data_version"], tags.get(ROLLED_BACK)
+        int(entity.version), Path(tags["path"]), tags["data_version"], tags.get(ROLLED_BACK)
     )

@@ -1,1 +1,1 @@
-"""Questions and answers on Kafka: messages, producer and the Spark streaming consumer."""
+"""Requests and responses on Kafka: messages, producer, the Spark streaming consumer, its worker."""

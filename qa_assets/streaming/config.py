@@ -1,17 +1,28 @@
-"""The broker, its topics and how questions are streamed: two groups of the settings."""
+"""Settings of streaming: the broker, from the environment; topics and limits, from the pipeline.
 
+`StreamContext` bundles them with the task whose messages are streamed. What clients are configured
+with because of them is in `security` and `kafka`.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from qa_assets.core.task import Task
 
-class _Group(BaseModel):
+if TYPE_CHECKING:
+    from qa_assets.streaming.messages import MessageSchemas
+
+
+class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class KafkaSettings(_Group):
-    """The broker, how to log in to it, and the topics."""
+class KafkaConfig(_Config):
+    """The broker, how clients log in, and what topics are created with."""
 
     embedded: bool = Field(
         True, description="Start a broker on loopback for as long as it is needed."
@@ -28,21 +39,12 @@ class KafkaSettings(_Group):
         description="PEM file of the authority that signed the broker's certificate; none: "
         "those that the machine trusts.",
     )
-    questions_topic: str = "questions"
-    answers_topic: str = "answers"
-    dead_letter_topic: str = "questions.dead-letter"
-    consumer_group: str = Field(
-        "qa-assets",
-        min_length=1,
-        description="Consumer group whose offsets say what was answered; also names the "
-        "transactions. A name for each consumer of the questions.",
-    )
     partitions: int = Field(2, ge=1, description="Partitions of topics that do not exist yet.")
     max_message_bytes: int = Field(
         16 * 1024**2,
         ge=1024**2,
-        description="Largest message that topics made by us take. What is too large to be a "
-        "question can so arrive, and become a dead letter.",
+        description="`max.message.bytes` of topics that are created here. Larger than a readable "
+        "request, so that one that is too large arrives and becomes a dead letter.",
     )
 
     @property
@@ -57,8 +59,10 @@ class KafkaSettings(_Group):
 
     @field_validator("sasl_password")
     @classmethod
-    def _login_is_whole(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        # of the field, since an error of the whole group would show the group
+    def _login_is_complete(
+        cls, password: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        # on the field: an error of the whole model would show all of its values
         if str(info.data.get("security_protocol")).startswith("SASL") and not (
             password and info.data.get("sasl_username")
         ):
@@ -68,36 +72,99 @@ class KafkaSettings(_Group):
         return password
 
 
-class StreamSettings(_Group):
-    """How questions are streamed."""
+class Topics(_Config):
+    """The topics of a pipeline, and the consumer group that reads its requests."""
 
-    questions: int = Field(200, ge=1, description="Test questions that `question_feed` produces.")
+    requests: str = Field(min_length=1, description="What the model is asked.")
+    responses: str = Field(min_length=1, description="What it gives back.")
+    dead_letters: str = Field(min_length=1, description="Requests that cannot be read.")
+    consumer_group: str = Field(
+        min_length=1,
+        description="Its committed offsets say which requests are answered; it also names the "
+        "transactions. A name for each consumer of the requests.",
+    )
+
+    @classmethod
+    def named(cls, pipeline: str, request: str, response: str) -> Self:
+        """The topics of a pipeline that names none, such as `squad.questions`.
+
+        Args:
+            pipeline: its name.
+            request: the task's word for one, in the singular; see `core.descriptions.Words`.
+            response: the same.
+        """
+        return cls(
+            requests=f"{pipeline}.{request}s",
+            responses=f"{pipeline}.{response}s",
+            dead_letters=f"{pipeline}.{request}s.dead-letter",
+            consumer_group=pipeline,
+        )
+
+
+class StreamConfig(_Config):
+    """How a pipeline's requests are consumed."""
+
+    feed_examples: int = Field(200, ge=1, description="Test examples that are sent as requests.")
     max_offsets_per_trigger: int = Field(
         200, ge=1, description="Messages in a micro-batch at most."
     )
-    max_questions_per_run: int = Field(
+    max_messages_per_run: int = Field(
         2000,
         ge=1,
-        description="A run of `answers` ends after the batch that reaches so many messages; the "
-        "sensor starts the next. It bounds a run's time, and the memory that Spark NLP leaks.",
+        description="A run ends after the micro-batch that reaches so many messages; the sensor "
+        "starts the next. It bounds a run's time, and the memory that Spark NLP leaks.",
     )
     max_dead_letter_share: float = Field(
         0.05, ge=0, le=1, description="More dead letters than this share of a run fail a check."
     )
     on_data_loss: Literal["fail", "continue"] = Field(
         "fail",
-        description="When questions were deleted before they were answered: stop, or go on with "
-        "those that are left and write down which are lost.",
+        description="When requests were deleted before they were answered: stop, or go on with "
+        "those that are left and record which are lost.",
     )
     trigger_ms: int = Field(
-        200, ge=0, description="Always-on: milliseconds between looks at the topic."
+        200, ge=0, description="Worker: least milliseconds between micro-batches."
     )
     renew_after_messages: int = Field(
         2000,
         ge=1,
-        description="Always-on: the process ends after so many, and another goes on: Spark NLP "
-        "leaks some 120 KB a question.",
+        description="Worker: the process is replaced after so many: Spark NLP leaks some 120 KB a "
+        "message.",
     )
     model_check_s: float = Field(
-        5.0, gt=0, description="Always-on: seconds between looks for a new model."
+        5.0, gt=0, description="Worker: seconds between looks for a new model."
     )
+
+
+@dataclass(frozen=True)
+class StreamContext:
+    """The stream of a pipeline.
+
+    Attributes:
+        kafka: the broker.
+        topics: on it.
+        config: how requests are consumed.
+        task: what requests and responses hold.
+    """
+
+    kafka: KafkaConfig
+    topics: Topics
+    config: StreamConfig
+    task: Task
+
+    @cached_property
+    def schemas(self) -> "MessageSchemas":
+        """The messages on the topics."""
+        from qa_assets.streaming.messages import MessageSchemas  # takes 0.1 s, and settings do not
+
+        return MessageSchemas(self.task)
+
+    def with_run_limit(self, messages: int) -> Self:
+        """The stream with another `max_messages_per_run`."""
+        update = {"max_messages_per_run": messages}
+        return replace(self, config=self.config.model_copy(update=update))
+
+    @property
+    def tolerates_loss(self) -> bool:
+        """Whether a run goes on where requests were deleted before they were answered."""
+        return self.config.on_data_loss == "continue"

@@ -1,7 +1,7 @@
-"""The ids that were answered before, so that a question asked again can be marked.
+"""Finds requests whose id was answered before, so that their responses can be marked.
 
-A small database beside the checkpoint: looking up a batch costs the same however large the table
-has become. It can be made anew from the table, and is, where it is missing.
+A SQLite file beside the checkpoint: looking up a micro-batch costs the same however large the table
+is. A file that is missing is rebuilt from the table.
 """
 
 import sqlite3
@@ -10,58 +10,55 @@ from contextlib import closing
 from pathlib import Path
 
 from qa_assets.core.files import replacing
-from qa_assets.streaming.table import read_answers
+from qa_assets.streaming.table import ResponseTable
 
-Place = tuple[str, int, int]
-"""Id, partition and offset of a question."""
+Request = tuple[str, int, int]
+"""Id, partition and offset."""
 
 
-class Seen:
-    """Which question was the first of its id."""
+class Deduplicator:
+    """The first request of each id."""
 
-    def __init__(self, path: Path, out: Path, topic_id: str) -> None:
-        """Open the database, or make it from the table.
-
-        Args:
-            path: its file.
-            out: the directory of the answers.
-            topic_id: the part of the table that it belongs to.
-        """
+    def __init__(self, path: Path, table: ResponseTable) -> None:
+        """Open the file, or build it from the table."""
         self._path = path
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            table = read_answers(out, topic_id).sort_values(["batch_id", "partition", "offset"])
+            rows = table.read(["id", "partition", "offset", "batch_id"])
+            rows = rows.sort_values(["batch_id", "partition", "offset"])
             with replacing(path) as unfinished:
-                _add(unfinished, table[["id", "partition", "offset"]].itertuples(index=False))
+                _create(unfinished, rows[["id", "partition", "offset"]].itertuples(index=False))
 
-    def duplicates(self, questions: Iterable[Place]) -> set[tuple[int, int]]:
-        """Partition and offset of those that are not the first of their id.
+    def duplicates(self, requests: Iterable[Request]) -> set[tuple[int, int]]:
+        """Partition and offset of the requests that are not the first of their id.
 
-        Those that are become known by it. A batch that is repeated gets the same said again.
+        Those that are first are remembered. A repeated micro-batch gets the same result.
 
         Args:
-            questions: of one batch, in the order in which they count as asked.
+            requests: of a micro-batch; the earlier in this order counts as the first.
         """
-        asked = list(questions)
+        batch = list(requests)
         with closing(sqlite3.connect(self._path)) as database, database:
-            _insert(database, asked)
-            found = [
-                database.execute("select part, at from seen where id = ?", (one[0],)).fetchone()
-                for one in asked
+            _insert(database, batch)
+            firsts = [
+                database.execute("select part, at from requests where id = ?", (name,)).fetchone()
+                for name, _, _ in batch
             ]
         return {
-            (part, at)
-            for (_, part, at), first in zip(asked, found, strict=True)
-            if first != (part, at)
+            (partition, offset)
+            for (_, partition, offset), first in zip(batch, firsts, strict=True)
+            if first != (partition, offset)
         }
 
 
-def _add(path: Path, questions: Iterable[Place]) -> None:
+def _create(path: Path, requests: Iterable[Request]) -> None:
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("create table seen (id text primary key, part int, at int) without rowid")
-        _insert(database, questions)
+        database.execute(
+            "create table requests (id text primary key, part int, at int) without rowid"
+        )
+        _insert(database, requests)
 
 
-def _insert(database: sqlite3.Connection, questions: Iterable[Place]) -> None:
-    rows = ((name, int(part), int(at)) for name, part, at in questions)
-    database.executemany("insert or ignore into seen values (?, ?, ?)", rows)
+def _insert(database: sqlite3.Connection, requests: Iterable[Request]) -> None:
+    rows = ((name, int(partition), int(offset)) for name, partition, offset in requests)
+    database.executemany("insert or ignore into requests values (?, ?, ?)", rows)

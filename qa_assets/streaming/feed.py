@@ -1,68 +1,122 @@
-"""The questions of a feed answered without Kafka, by the model that answers the streamed ones.
+"""The feed: test examples sent as requests, and predicted without Kafka too, to compare.
 
-What is streamed must come out the same: it is compared in `answer_report`. By the same engine, as
-an engine of int8 weights need not answer as the checkpoint does that it was made of; that they do
-is the business of the checks of deployment.
+The streamed predictions must equal those that the same model makes of a plain frame. Whether its
+engine agrees with the checkpoint that it was exported from is checked in `deployment`.
 """
 
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qa_assets.core.examples import Example, read_examples
 from qa_assets.core.files import replacing
+from qa_assets.core.task import Task
+from qa_assets.streaming.kafka import TopicOffsets, end_offsets
+from qa_assets.streaming.producer import produce_requests
+from qa_assets.streaming.table import KEY, ResponseTable, prediction_type, to_prediction
 
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import SparkSession
 
+    from qa_assets.streaming.config import StreamContext
     from qa_assets.streaming.micro_batch import Model
 
 logger = logging.getLogger(__name__)
 
+_SENT = "sent.parquet"
 
-def answer_feed(
-    spark: "SparkSession", model: "Model", feed: Path, questions: Path, out: Path
+
+def send_feed(context: "StreamContext", examples: Sequence[Example], feed: Path) -> TopicOffsets:
+    """Send examples as requests, and write where each of them lies into the directory `feed`.
+
+    Returns:
+        The topic after it.
+
+    Raises:
+        MessageError, KafkaUnavailable: see `produce_requests`.
+    """
+    import pandas as pd
+
+    requests = [{"id": example.id, **example.inputs} for example in examples]
+    sent = produce_requests(context, requests)
+    topic = end_offsets(context.kafka, context.topics.requests)
+    pd.DataFrame([asdict(request) for request in sent]).to_parquet(feed / _SENT, index=False)
+    return topic
+
+
+def predict_feed(
+    spark: "SparkSession", task: Task, model: "Model", feed: Path, rows: Path, out: Path
 ) -> None:
-    """Answer the questions of a feed, unless this model has before.
+    """Predict the examples of a feed without Kafka, unless this model has before.
 
     Args:
         spark: the session.
-        model: what answers the streamed questions too.
-        feed: the directory that holds `sent.parquet`.
-        questions: Parquet rows with `id, question, context`.
-        out: the directory of the answers.
+        task: of the examples.
+        model: what predicts the streamed ones too.
+        feed: the directory that `send_feed` wrote to.
+        rows: Parquet of the examples, others among them.
+        out: the directory of the stream.
     """
     import pandas as pd
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    place = _place(out, feed) / f"{model.version}.parquet"
-    if place.exists():
+    path = _predictions(out, feed) / f"{model.version}.parquet"
+    if path.exists():
         return
-    sent = set(pd.read_parquet(feed / "sent.parquet")["id"])
-    rows = pq.read_table(questions, columns=["id", "question", "context"]).to_pylist()
-    asked = [(row["id"], row["question"], row["context"]) for row in rows if row["id"] in sent]
-    frame = spark.createDataFrame(asked, "id string, question string, context string")
+    sent = set(pd.read_parquet(feed / _SENT)["id"])
+    inputs = list(task.messages.inputs)
+    requests = [
+        (example.id, *(example.inputs[name] for name in inputs))
+        for example in read_examples(rows)
+        if example.id in sent
+    ]
+    frame = spark.createDataFrame(requests, ", ".join(f"{name} string" for name in ["id", *inputs]))
     spread = frame.repartition(spark.sparkContext.defaultParallelism)
-    found = model.answer(spread).select("id", "answer").collect()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    said = [(row["answer"] or "").strip() or None for row in found]
-    answers = pd.DataFrame({"id": [row["id"] for row in found], "batch_answer": said})
-    with replacing(place) as unfinished:
-        answers.to_parquet(unfinished, index=False)
-    logger.info("%d questions of the feed answered without Kafka too", len(found))
+    predicted = [
+        {"id": row["id"], "batch_prediction": vars(to_prediction(row["prediction"]))}
+        for row in model.predict(spread).select("id", "prediction").collect()
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    schema = pa.schema({"id": pa.string(), "batch_prediction": prediction_type()})
+    with replacing(path) as unfinished:
+        pq.write_table(pa.Table.from_pylist(predicted, schema=schema), unfinished)
+    logger.info("%d examples of the feed predicted without Kafka too", len(predicted))
 
 
-def read_batch_answers(out: Path, feed: Path) -> "pd.DataFrame":
-    """A row a question and model: `id, model_version, batch_answer`."""
+def read_feed(table: ResponseTable, feed: Path) -> "pd.DataFrame":
+    """A row for each request of a feed, null where there is no response yet.
+
+    Args:
+        table: of the topic that the feed was sent to.
+        feed: the directory that `send_feed` wrote to.
+
+    Returns:
+        The columns of `sent.parquet`, `model_version, asked_at, answered_at`, and the streamed
+        `prediction` and the `batch_prediction` of the same model as `Prediction`s.
+    """
     import pandas as pd
 
-    frames = [
+    rows = table.read([*KEY, "prediction", "model_version", "asked_at", "answered_at"])
+    streamed = pd.read_parquet(feed / _SENT).merge(
+        _resolved(rows, "prediction"), on=KEY, how="left"
+    )
+    batches = [
         pd.read_parquet(file).assign(model_version=file.stem)
-        for file in sorted(_place(out, feed).glob("*.parquet"))
+        for file in sorted(_predictions(table.out, feed).glob("*.parquet"))
     ]
-    empty = pd.DataFrame({"id": [], "batch_answer": [], "model_version": []}, dtype=object)
-    return pd.concat(frames) if frames else empty
+    columns = ["id", "model_version", "batch_prediction"]
+    batch = pd.concat(batches) if batches else pd.DataFrame(columns=columns, dtype=object)
+    key = ["id", "model_version"]
+    return streamed.merge(_resolved(batch, "batch_prediction"), on=key, how="left")
 
 
-def _place(out: Path, feed: Path) -> Path:
+def _resolved(rows: "pd.DataFrame", column: str) -> "pd.DataFrame":
+    return rows.assign(**{column: rows[column].map(to_prediction)})
+
+
+def _predictions(out: Path, feed: Path) -> Path:
     return out / "batch" / feed.name

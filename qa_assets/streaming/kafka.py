@@ -1,4 +1,7 @@
-"""Talking to Kafka without hanging: client settings, topics and their offsets."""
+"""Kafka clients that never hang: their configuration, topics and offsets.
+
+How clients log in is in `security`; who sends requests is in `producer`, responses in `publisher`.
+"""
 
 import logging
 import time
@@ -12,16 +15,16 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from qa_assets.streaming.security import librdkafka_options
 
 if TYPE_CHECKING:
-    from qa_assets.streaming.config import KafkaSettings
+    from qa_assets.streaming.config import KafkaConfig
 
 logger = logging.getLogger(__name__)
 
 _silent = logging.getLogger(f"{__name__}.librdkafka")
 _silent.addHandler(logging.NullHandler())
-_silent.propagate = False  # errors are raised; its own lines repeat them for ever
+_silent.propagate = False  # errors are raised; librdkafka would repeat them for ever
 
-# of a topic that was just made, or of a broker that was just started
-_PASSING = (
+# of a topic that was just created, or of a broker that has just started
+_TRANSIENT = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.UNKNOWN_LEADER_EPOCH,
@@ -29,13 +32,14 @@ _PASSING = (
     KafkaError.OFFSET_NOT_AVAILABLE,
 )
 _LOGIN = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001  librdkafka's own codes
-_LOOK_S = 0.25
-_LETTER_ROOM = 64 * 1024
+_POLL_S = 0.25
+_CREATE_S = 15
+_DEAD_LETTER_HEADERS = 64 * 1024
 """Bytes that the headers of a dead letter may take beside the message."""
 
 
 class KafkaUnavailable(RuntimeError):  # noqa: N818
-    """The broker does not answer, or not in time, or lets us not in."""
+    """The broker does not answer in time, or refuses the login."""
 
 
 class TopicMissing(LookupError):  # noqa: N818
@@ -44,9 +48,9 @@ class TopicMissing(LookupError):  # noqa: N818
 
 @dataclass(frozen=True)
 class TopicOffsets:
-    """Where a topic stands.
+    """The offsets of a topic.
 
-    A topic that was deleted and made again has another `topic_id`, and its offsets start again.
+    A topic that was deleted and created again has another `topic_id`, and its offsets start again.
     """
 
     topic_id: str
@@ -62,15 +66,15 @@ class TopicOffsets:
 
 
 def client_config(
-    kafka: "KafkaSettings", on_error: Callable[[KafkaError], None] | None = None
+    kafka: "KafkaConfig", on_error: Callable[[KafkaError], None] | None = None
 ) -> dict[str, Any]:
-    """What every confluent-kafka client of ours is made with."""
-    watched = {"error_cb": on_error} if on_error else {}
-    return {**librdkafka_options(kafka), "logger": _silent, **watched}
+    """The configuration that all confluent-kafka clients share."""
+    callback = {"error_cb": on_error} if on_error else {}
+    return {**librdkafka_options(kafka), "logger": _silent, **callback}
 
 
-def broker_answers(kafka: "KafkaSettings", timeout_s: float) -> bool:
-    """Whether a broker tells its metadata within the time."""
+def broker_answers(kafka: "KafkaConfig", timeout_s: float) -> bool:
+    """Whether a broker answers with its metadata in time."""
     try:
         Admin(kafka).metadata(timeout_s=timeout_s)
     except KafkaUnavailable:
@@ -78,44 +82,48 @@ def broker_answers(kafka: "KafkaSettings", timeout_s: float) -> bool:
     return True
 
 
-def ensure_topics(kafka: "KafkaSettings", topics: Iterable[str], timeout_s: float = 15) -> None:
-    """Make the topics that do not exist, with `kafka.partitions` partitions.
+def ensure_topics(
+    kafka: "KafkaConfig", topics: Iterable[str], dead_letters: str | None = None
+) -> None:
+    """Create the topics that do not exist, with `kafka.partitions` partitions.
 
-    They take messages of `kafka.max_message_bytes`; that of dead letters takes room for headers
-    more.
+    Args:
+        kafka: the broker.
+        topics: they take messages of `kafka.max_message_bytes`.
+        dead_letters: another topic, which takes headers beside such messages.
 
     Raises:
-        KafkaUnavailable: the broker does not answer in time, or refuses (authorisation, a name).
+        KafkaUnavailable: the broker does not answer in 15 s, or refuses (authorisation, a name).
     """
     admin = Admin(kafka)
-    admin.metadata(timeout_s=timeout_s)
+    admin.metadata(timeout_s=_CREATE_S)
+    sizes = dict.fromkeys(topics, kafka.max_message_bytes)
+    if dead_letters is not None:
+        sizes[dead_letters] = dead_letter_bytes(kafka)
     new = [
         NewTopic(
-            topic,
-            num_partitions=kafka.partitions,
-            config={"max.message.bytes": str(most_bytes(kafka, topic))},
+            topic, num_partitions=kafka.partitions, config={"max.message.bytes": str(max_bytes)}
         )
-        for topic in dict.fromkeys(topics)
+        for topic, max_bytes in sizes.items()
     ]
-    for topic, made in admin.client.create_topics(
-        new, request_timeout=timeout_s, operation_timeout=timeout_s
+    for topic, creation in admin.client.create_topics(
+        new, request_timeout=_CREATE_S, operation_timeout=_CREATE_S
     ).items():
         try:
-            made.result(timeout_s + 1)
+            creation.result(_CREATE_S + 1)
             logger.info("topic %s with %d partitions", topic, kafka.partitions)
         except (KafkaException, TimeoutError) as error:
             if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                 admin.fail(error)
 
 
-def most_bytes(kafka: "KafkaSettings", topic: str) -> int:
-    """The largest message that a topic of ours takes."""
-    room = _LETTER_ROOM if topic == kafka.dead_letter_topic else 0
-    return kafka.max_message_bytes + room
+def dead_letter_bytes(kafka: "KafkaConfig") -> int:
+    """The largest dead letter: a message as large as any, and its headers."""
+    return kafka.max_message_bytes + _DEAD_LETTER_HEADERS
 
 
-def end_offsets(kafka: "KafkaSettings", topic: str, timeout_s: float = 5) -> TopicOffsets:
-    """The topic's id, and where its partitions begin and end.
+def end_offsets(kafka: "KafkaConfig", topic: str, timeout_s: float = 5) -> TopicOffsets:
+    """The topic's id, and the first and last offsets of its partitions.
 
     Raises:
         KafkaUnavailable: the broker does not answer in `timeout_s` seconds.
@@ -133,13 +141,13 @@ def topic_id_text(topic_id: Uuid) -> str:
 
 
 class Admin:
-    """A connection on which topics are looked at, for as long as it is kept."""
+    """An admin client that raises what its callbacks report, as soon as they do."""
 
-    def __init__(self, kafka: "KafkaSettings") -> None:
+    def __init__(self, kafka: "KafkaConfig") -> None:
         self._kafka = kafka
         refused: list[KafkaError] = []
 
-        def on_error(error: KafkaError) -> None:  # knows nothing of self, which so ends in time
+        def on_error(error: KafkaError) -> None:  # no cycle with self, which is freed in time
             if error.code() in _LOGIN:
                 refused.append(error)
 
@@ -147,7 +155,7 @@ class Admin:
         self.client = AdminClient(client_config(kafka, on_error))
 
     def metadata(self, topic: str | None = None, timeout_s: float = 5) -> Any:
-        """The cluster's metadata. A login that is refused is told at once, not at the end.
+        """The cluster's metadata. A refused login is raised at once, not after the timeout.
 
         Raises:
             KafkaUnavailable: there is no answer in time, or no login.
@@ -156,10 +164,10 @@ class Admin:
         while True:
             left = deadline - time.monotonic()
             try:
-                return self.client.list_topics(topic, timeout=max(0.05, min(left, _LOOK_S)))
+                return self.client.list_topics(topic, timeout=max(0.05, min(left, _POLL_S)))
             except KafkaException as error:
-                self.client.poll(0)  # what went wrong with the connection is told by a callback
-                if self._refused or left <= _LOOK_S:
+                self.client.poll(0)  # runs the callback
+                if self._refused or left <= _POLL_S:
                     self.fail(error)
 
     def offsets(self, topic: str, timeout_s: float = 5) -> TopicOffsets:
@@ -174,47 +182,43 @@ class Admin:
                     raise TopicMissing(
                         f"there is no topic {topic!r} on {self._kafka.bootstrap_servers}"
                     ) from None
-                if code not in _PASSING or time.monotonic() > deadline:
+                if code not in _TRANSIENT or time.monotonic() > deadline:
                     self.fail(error)
                 time.sleep(0.1)
 
     def fail(self, error: Exception) -> NoReturn:
-        """Raise KafkaUnavailable for what a client raised."""
+        """Raise KafkaUnavailable for an error of a client."""
         cause = self._refused[0] if self._refused else kafka_error(error)
-        why = cause.str() if cause else str(error)
-        variable = (
-            "QA_ASSETS_KAFKA_SASL_*, _SSL_*"
-            if self._refused
-            else ("QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS")
-        )
+        reason = (cause.str() if cause else str(error)) or "timed out"
+        login, address = "QA_ASSETS_KAFKA_SASL_*, _SSL_*", "QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS"
         raise KafkaUnavailable(
-            f"Kafka on {self._kafka.bootstrap_servers} ({variable}) does not answer as it should: "
-            f"{why or 'timed out'}"
+            f"Kafka on {self._kafka.bootstrap_servers} ({login if self._refused else address}) "
+            f"does not answer as it should: {reason}"
         ) from None
 
     def _offsets(self, topic: str, deadline: float) -> TopicOffsets:
         def left() -> float:
             return max(0.1, deadline - time.monotonic())
 
-        # the metadata first: its wait ends when the broker cannot be reached
+        # the metadata first: it fails early when the broker cannot be reached
         partitions = self.metadata(topic, left()).topics[topic]
         if partitions.error is not None:
             raise KafkaException(partitions.error)
         described = self.client.describe_topics(TopicCollection([topic]), request_timeout=left())
         places = [TopicPartition(topic, number) for number in partitions.partitions]
-        asked = [
+        requests = [
             self.client.list_offsets(dict.fromkeys(places, spec), request_timeout=left())
             for spec in (OffsetSpec.latest(), OffsetSpec.earliest())
         ]
         end, begin = (
-            {place.partition: found.result(left()).offset for place, found in one.items()}
-            for one in asked
+            {place.partition: future.result(left()).offset for place, future in futures.items()}
+            for futures in requests
         )
         return TopicOffsets(topic_id_text(described[topic].result(left()).topic_id), end, begin)
 
 
 def kafka_error(error: BaseException) -> KafkaError | None:
-    """What librdkafka says in an exception, if it is of it."""
+    """The error of librdkafka in an exception, if there is one."""
     cause = error.args[0] if error.args else None
     return cause if isinstance(cause, KafkaError) else None
 

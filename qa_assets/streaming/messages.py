@@ -1,90 +1,174 @@
-"""The messages on the topics: their JSON Schemas, and checking them before they are sent.
+"""The JSON Schemas of requests and responses, and serialising messages that follow them.
 
-How Spark reads questions by the same rules is in `reading`.
+A message is an envelope, the same for every task, around the fields of the task (`Task.messages`).
+How Spark reads requests by the same rules is in `parsing`.
 """
 
 import json
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import regex  # type: ignore[import-untyped]
 
-VERSION = 1
-MOST_BYTES = 262_144
-"""Longest question message. An escaped character takes up to 12 bytes; metadata needs room."""
+from qa_assets.core.task import Task
 
-_SCHEMAS = Path(__file__).with_name("schemas")
-QUESTION_SCHEMA: dict[str, Any] = json.loads(
-    (_SCHEMAS / f"question.v{VERSION}.json").read_text(encoding="utf-8")
-)
-ANSWER_SCHEMA: dict[str, Any] = json.loads(
-    (_SCHEMAS / f"answer.v{VERSION}.json").read_text(encoding="utf-8")
-)
-TEXTS: dict[str, Mapping[str, Any]] = {
-    name: QUESTION_SCHEMA["properties"][name] for name in QUESTION_SCHEMA["required"]
+VERSION = 1
+"""Of the envelope."""
+MAX_REQUEST_BYTES = 262_144
+"""Of a readable request. An escaped character takes up to 12 bytes; metadata needs room."""
+RESERVED = {
+    "id", "metadata", "version", "model_version", "topic", "partition", "offset", "duplicate",
+    "asked_at", "answered_at", "key", "headers", "prediction", "batch_id", "topic_id",
+}  # fmt: skip
+"""Fields of the envelope, and columns of the table: a task's fields have other names."""
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_ID = {
+    "description": "The sender's name for the request; need not be unique.",
+    "type": "string",
+    "pattern": r"[^\p{Z}\p{Cc}]",
+    "maxLength": 500,
 }
-"""The fields that a question must have, all of them text, with their `pattern` and `maxLength`."""
+_REQUEST_ENVELOPE = {
+    "metadata": {
+        "description": "Kept with the response in the table.",
+        "type": ["object", "null"],
+        "additionalProperties": {"type": "string"},
+    },
+    "version": {
+        "description": "Of this schema; a message without one is taken for this one.",
+        "enum": [VERSION, None],
+    },
+}
+_POSITION = {"type": "integer", "minimum": 0}
+_TIME = {"type": "string", "format": "date-time"}
+_RESPONSE_ENVELOPE = {
+    "model_version": {"description": "Data version of the model.", "type": "string"},
+    "topic": {"description": "Of the request, like partition and offset.", "type": "string"},
+    "partition": _POSITION,
+    "offset": _POSITION,
+    "duplicate": {
+        "description": "Whether a request of the same id was answered before this one.",
+        "type": "boolean",
+    },
+    "asked_at": {"description": "The request's timestamp on its topic, UTC.", **_TIME},
+    "answered_at": {"description": "When the model had answered it, UTC.", **_TIME},
+}
 
 
 class MessageError(ValueError):
-    """A message that does not follow its schema."""
+    """A message that does not follow its schema; the message names the field."""
 
 
-def validate_question(message: Mapping[str, Any]) -> None:
-    """Check a question before it is sent.
+class MessageSchemas:
+    """The messages of a task.
 
-    Raises:
-        MessageError: it does not follow `QUESTION_SCHEMA`; names the field.
+    Attributes:
+        request: JSON Schema of a request.
+        response: JSON Schema of a response.
+        text_fields: the required fields of a request, all of them text, with `pattern` and
+            `maxLength`: id and the task's inputs.
     """
-    error = next(_validator("question").iter_errors(message), None)
+
+    def __init__(self, task: Task) -> None:
+        """Put the task's fields into the envelope.
+
+        Raises:
+            ValueError: a field of the task has a reserved name, or a rule that Spark cannot check.
+        """
+        inputs, outputs = task.messages.inputs, task.messages.outputs
+        if clash := RESERVED & (inputs.keys() | outputs.keys()):
+            raise ValueError(f"{task.name}: message fields with reserved names: {sorted(clash)}")
+        for name, rule in inputs.items():
+            if rule.keys() - {"description"} != {"type", "pattern", "maxLength"}:
+                raise ValueError(
+                    f"{task.name}: the input {name!r} needs type, pattern and maxLength, and "
+                    "can have no other rule: `parsing` checks no other"
+                )
+        self._words = words = task.words
+        self.text_fields: dict[str, Mapping[str, Any]] = {"id": _ID, **inputs}
+        self.request: dict[str, Any] = {
+            "$schema": _DIALECT,
+            "$id": f"{words.request}.v{VERSION}.json",
+            "title": words.request.capitalize(),
+            "description": f"UTF-8, at most {MAX_REQUEST_BYTES} bytes. No field occurs twice. "
+            "Fields that are not named here are left unread.",
+            "type": "object",
+            "required": list(self.text_fields),
+            "properties": {**self.text_fields, **_REQUEST_ENVELOPE},
+        }
+        properties = {
+            "version": {"description": "Of this schema.", "const": VERSION},
+            "id": {"description": f"That of the {words.request}.", "type": "string"},
+            **outputs,
+            **_RESPONSE_ENVELOPE,
+        }
+        self.response: dict[str, Any] = {
+            "$schema": _DIALECT,
+            "$id": f"{words.response}.v{VERSION}.json",
+            "title": words.response.capitalize(),
+            "description": f"One for each readable {words.request}, under the key and with the "
+            "headers of that message.",
+            "type": "object",
+            "required": list(properties),
+            "properties": properties,
+            "additionalProperties": False,
+        }
+        self._request_validator = _Validator(self.request)
+        self._response_validator = _Validator(self.response)
+
+    def validate_request(self, message: Mapping[str, Any]) -> None:
+        """Check a request before it is sent.
+
+        Raises:
+            MessageError: it does not follow the schema.
+        """
+        _validate(self._request_validator, message, self._request_name(message))
+
+    def request_bytes(self, message: Mapping[str, Any]) -> bytes:
+        """A request as it is sent.
+
+        Raises:
+            MessageError: it does not follow the schema, or is longer than `MAX_REQUEST_BYTES`.
+        """
+        self.validate_request(message)
+        try:
+            value = json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
+        except ValueError as error:  # a lone surrogate, or NaN in a field that no schema names
+            raise MessageError(f"{self._request_name(message)}: {error}") from None
+        if len(value) > MAX_REQUEST_BYTES:
+            raise MessageError(
+                f"{self._request_name(message)}: {len(value)} bytes, at most {MAX_REQUEST_BYTES} "
+                "are read"
+            )
+        return value
+
+    def response_bytes(self, message: Mapping[str, Any]) -> bytes:
+        """A response as it is sent.
+
+        Raises:
+            MessageError: it does not follow the schema: the model, or the code, is at fault.
+        """
+        name = f"{self._words.response} to {message.get('id')!r}"
+        _validate(self._response_validator, message, name)
+        return json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
+
+    def _request_name(self, message: Mapping[str, Any]) -> str:
+        return f"{self._words.request} {message.get('id')!r}"
+
+
+def _validate(validator: Any, message: Mapping[str, Any], name: str) -> None:
+    error = next(validator.iter_errors(message), None)
     if error is not None:
-        raise MessageError(f"question {message.get('id')!r}: {_told(error)}")
-
-
-def question_bytes(message: Mapping[str, Any]) -> bytes:
-    """A question as it is sent.
-
-    Raises:
-        MessageError: it does not follow `QUESTION_SCHEMA`, or is longer than `MOST_BYTES`.
-    """
-    validate_question(message)
-    try:
-        value = json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as error:  # half a surrogate pair, or NaN in a field of the sender's own
-        raise MessageError(f"question {message.get('id')!r}: {error}") from None
-    if len(value) > MOST_BYTES:
-        raise MessageError(
-            f"question {message.get('id')!r}: {len(value)} bytes, at most {MOST_BYTES} are read"
-        )
-    return value
-
-
-def answer_bytes(message: Mapping[str, Any]) -> bytes:
-    """An answer as it is sent.
-
-    Raises:
-        MessageError: it does not follow `ANSWER_SCHEMA`: the model, or the code, is at fault.
-    """
-    error = next(_validator("answer").iter_errors(message), None)
-    if error is not None:
-        raise MessageError(f"answer to {message.get('id')!r}: {_told(error)}")
-    return json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _told(error: jsonschema.ValidationError) -> str:
-    return f"{'.'.join(map(str, error.path)) or 'the message'}: {error.message[:300]}"
-
-
-@cache
-def _validator(kind: str) -> Any:
-    validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _pattern})
-    return validator({"question": QUESTION_SCHEMA, "answer": ANSWER_SCHEMA}[kind])
+        field = ".".join(map(str, error.path)) or "the message"
+        raise MessageError(f"{name}: {field}: {error.message[:300]}")
 
 
 def _pattern(_: Any, pattern: str, text: Any, __: Any) -> Any:
-    r"""Patterns as JSON Schema means them: Python's own `re` knows no `\p{L}`."""
+    r"""The keyword `pattern` of JSON Schema: Python's own `re` knows no `\p{L}`."""
     if isinstance(text, str) and not regex.search(pattern, text):
         yield jsonschema.ValidationError(f"{text[:80]!r} does not match {pattern!r}")
+
+
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _pattern})

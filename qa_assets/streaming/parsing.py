@@ -1,6 +1,6 @@
-"""How Spark reads the messages on the topic of questions, and why one is not read.
+"""How Spark parses requests, and the reasons for which one becomes a dead letter.
 
-The rules are those of `schemas/question.v1.json`; JSON itself is read strictly (RFC 8259), which
+The rules are those of `MessageSchemas.request`. JSON itself is parsed strictly (RFC 8259), which
 Spark does not do by itself.
 """
 
@@ -8,98 +8,108 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
 
-from qa_assets.streaming.messages import MOST_BYTES, TEXTS, VERSION
+from qa_assets.streaming.messages import MAX_REQUEST_BYTES, VERSION, MessageSchemas
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import StructType
 
 EMPTY = "empty message"
-TOO_LARGE = f"message is larger than {MOST_BYTES} bytes"
+TOO_LARGE = f"message is larger than {MAX_REQUEST_BYTES} bytes"
 NOT_UTF8 = "not UTF-8"
 NOT_JSON = "not one JSON object"
-HALF_A_PAIR = "half a surrogate pair, which is no character"
-TWICE = "a field occurs twice"
+LONE_SURROGATE = "half a surrogate pair, which is no character"
+REPEATED_FIELD = "a field occurs twice"
 WRONG_TYPE = "a field has another type than in the schema"
 WRONG_VERSION = f"version is not {VERSION}"
-MISSING = {name: f"{name} is missing or holds no text" for name in TEXTS}
-TOO_LONG = {
-    name: f"{name} is longer than {rule['maxLength']} characters" for name, rule in TEXTS.items()
-}
-REASONS = (
-    EMPTY,
-    TOO_LARGE,
-    NOT_UTF8,
-    NOT_JSON,
-    HALF_A_PAIR,
-    TWICE,
-    WRONG_TYPE,
-    WRONG_VERSION,
-    *MISSING.values(),
-    *TOO_LONG.values(),
-)
-"""All that a dead letter's header `dead_letter.reason` may say."""
 
 _CORRUPT = "_corrupt"
 _STRICT = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 _TEXT, _FIELDS, _ITEMS, _OTHER = "_text", "_fields", "_items", "_other"
-# escapes of UTF-16's surrogates: the first and the second half of a character
+# escapes of UTF-16 surrogates
 _HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _OTHER_TYPES = ("double", "boolean", "array<string>", "map<string,string>")
 
 
-class Reader:
-    """Reads frames of Spark's Kafka source. Made once a query: its expressions take their time."""
+def missing(field: str) -> str:
+    """The reason for a required field that is absent, or does not match its pattern."""
+    return f"{field} is missing or holds no text"
 
-    def __init__(self) -> None:
+
+def too_long(field: str, max_length: int) -> str:
+    """The reason for a field of more characters than its schema allows."""
+    return f"{field} is longer than {max_length} characters"
+
+
+def reasons(schemas: MessageSchemas) -> tuple[str, ...]:
+    """All that the header `dead_letter.reason` may hold."""
+    return (
+        EMPTY,
+        TOO_LARGE,
+        NOT_UTF8,
+        NOT_JSON,
+        LONE_SURROGATE,
+        REPEATED_FIELD,
+        WRONG_TYPE,
+        WRONG_VERSION,
+        *map(missing, schemas.text_fields),
+        *(too_long(name, rule["maxLength"]) for name, rule in schemas.text_fields.items()),
+    )
+
+
+class Reader:
+    """Parses frames of Spark's Kafka source. Build it once a query: that takes its time."""
+
+    def __init__(self, schemas: MessageSchemas) -> None:
         """Build the expressions; needs an active session."""
         from pyspark.sql import functions as sf
 
+        fields = list(schemas.text_fields)
         value, text = sf.col("value"), sf.col(_TEXT)
-        # what is too large is not even looked at
-        self._text = sf.when(sf.length(value) <= MOST_BYTES, sf.decode(value, "UTF-8"))
+        # a message that is too large is not even decoded
+        self._text = sf.when(sf.length(value) <= MAX_REQUEST_BYTES, sf.decode(value, "UTF-8"))
         options = _STRICT | {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT}
-        # in a list, Spark does not leave what follows the first object; before an end that no text
-        # which closes the list itself can hold: its own hash
+        # Spark ignores what follows the first object, unless it is an item of a list. The last item
+        # is the message's hash, which no text that closes the list itself can contain.
         listed = sf.concat(sf.lit("["), text, sf.lit(',"'), sf.md5(value), sf.lit('"]'))
-        texts = {kind: ", ".join(f"{name} {kind}" for name in TEXTS) for kind in _OTHER_TYPES}
+        types = {kind: ", ".join(f"{name} {kind}" for name in fields) for kind in _OTHER_TYPES}
         self._parsed = {
-            "parsed": sf.from_json(text, question_type(), options),
+            "parsed": sf.from_json(text, _request_type(fields), options),
             _FIELDS: sf.from_json(text, "map<string,string>", _STRICT),
             _ITEMS: sf.from_json(listed, "array<string>", _STRICT),
-            # what is of this type is read, all else becomes null
+            # the fields as each other type: not null where a field is of that type
             **{
-                f"{_OTHER}{number}": sf.from_json(text, texts[kind], _STRICT)
+                f"{_OTHER}{number}": sf.from_json(text, types[kind], _STRICT)
                 for number, kind in enumerate(_OTHER_TYPES)
             },
         }
-        self._reason = _why_dead()
+        self._reason = _rejection_reason(schemas)
 
     def read(self, messages: "DataFrame") -> "DataFrame":
-        """Add `parsed`, of `question_type`, and `reason`, to frames with a binary `value`.
+        """Add `parsed` (the request's fields) and `reason` to a frame with a binary `value`.
 
-        The reason is one of `REASONS` for a message that cannot be answered, null for one that can.
+        The reason is one of `reasons` for a message that cannot be read, null for a request.
         """
-        read = messages.withColumn(_TEXT, self._text).withColumns(self._parsed)
+        parsed = messages.withColumn(_TEXT, self._text).withColumns(self._parsed)
         scaffold = [_TEXT, *(name for name in self._parsed if name != "parsed")]
-        return read.withColumn("reason", self._reason).drop(*scaffold)
+        return parsed.withColumn("reason", self._reason).drop(*scaffold)
 
 
-def question_type() -> "StructType":
-    """A question as Spark reads it, which takes a number, where a text is wanted, for its text."""
+def _request_type(fields: list[str]) -> "StructType":
+    """The struct of a parsed request. Spark parses a number as text where the field is text."""
     from pyspark.sql.types import DoubleType, MapType, StringType, StructType
 
-    texts = StructType()
-    for name in TEXTS:
-        texts = texts.add(name, StringType())
+    struct = StructType()
+    for name in fields:
+        struct = struct.add(name, StringType())
     return (
-        texts.add("metadata", MapType(StringType(), StringType()))
+        struct.add("metadata", MapType(StringType(), StringType()))
         .add("version", DoubleType())  # 1.0 is an integer to JSON Schema
         .add(_CORRUPT, StringType())
     )
 
 
-def _why_dead() -> "Column":
+def _rejection_reason(schemas: MessageSchemas) -> "Column":
     from pyspark.sql import functions as sf
 
     value, text, parsed, fields = (sf.col(name) for name in ("value", _TEXT, "parsed", _FIELDS))
@@ -111,51 +121,52 @@ def _why_dead() -> "Column":
         .when(text.isNull(), TOO_LARGE)
         .when(sf.encode(text, "UTF-8") != value, NOT_UTF8)
         .when(~one_object | parsed.isNull() | fields.isNull(), NOT_JSON)
-        .when(_half_a_pair(text), HALF_A_PAIR)
-        .when(_repeats(fields) | _repeats(parsed["metadata"]), TWICE)
-        .when(_wrong_type(fields, parsed), WRONG_TYPE)
+        .when(_lone_surrogate(text), LONE_SURROGATE)
+        .when(_repeated_key(fields) | _repeated_key(parsed["metadata"]), REPEATED_FIELD)
+        .when(_wrong_type(list(schemas.text_fields), fields, parsed), WRONG_TYPE)
         .when(sf.coalesce(parsed["version"], sf.lit(VERSION)) != VERSION, WRONG_VERSION)
     )
-    for name, rule in TEXTS.items():
-        holds = sf.coalesce(parsed[name].rlike(rule["pattern"]), sf.lit(False))
-        reason = reason.when(~holds, MISSING[name])
-    for name, rule in TEXTS.items():
-        reason = reason.when(sf.length(parsed[name]) > rule["maxLength"], TOO_LONG[name])
+    for name, rule in schemas.text_fields.items():
+        matches = sf.coalesce(parsed[name].rlike(rule["pattern"]), sf.lit(False))
+        reason = reason.when(~matches, missing(name))
+    for name, rule in schemas.text_fields.items():
+        longest = rule["maxLength"]
+        reason = reason.when(sf.length(parsed[name]) > longest, too_long(name, longest))
     return reason
 
 
-def _half_a_pair(text: "Column") -> "Column":
-    """Whether an escape of JSON stands for half a character, which Spark would read as `?`."""
+def _lone_surrogate(text: "Column") -> "Column":
+    """Whether an escape stands for half a surrogate pair, which Spark would read as `?`."""
     from pyspark.sql import functions as sf
 
-    escapes = sf.regexp_replace(text, r"\\\\", " ")  # now each backslash begins one
+    escapes = sf.regexp_replace(text, r"\\\\", " ")  # every backslash left begins an escape
     return escapes.rlike(f"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
 
 
-def _repeats(fields: "Column") -> "Column":
+def _repeated_key(fields: "Column") -> "Column":
     from pyspark.sql import functions as sf
 
     keys = sf.map_keys(fields)
     return sf.coalesce(sf.size(keys) != sf.size(sf.array_distinct(keys)), sf.lit(False))
 
 
-def _wrong_type(fields: "Column", parsed: "Column") -> "Column":
-    """Whether a field that the schema names has another type than it says."""
+def _wrong_type(names: list[str], fields: "Column", parsed: "Column") -> "Column":
+    """Whether a field that the schema names has another type than the schema's."""
     from pyspark.sql import functions as sf
 
     metadata = parsed["metadata"]
-    # read and written in the same way as the message's, down to the escapes
-    texts = sf.concat(sf.lit('{"m": '), sf.to_json(metadata), sf.lit("}"))
-    again = sf.from_json(texts, "map<string,string>", _STRICT)["m"]
+    # Written and read back as the message was, down to the escapes. Numbers in metadata were read
+    # as texts, so that the JSON differs from the message's.
+    wrapped = sf.concat(sf.lit('{"m": '), sf.to_json(metadata), sf.lit("}"))
+    rewritten = sf.from_json(wrapped, "map<string,string>", _STRICT)["m"]
     wrong = [
         parsed[_CORRUPT].isNotNull(),
         *(
             sf.col(f"{_OTHER}{number}")[name].isNotNull()
             for number in range(len(_OTHER_TYPES))
-            for name in TEXTS
+            for name in names
         ),
-        # numbers became texts in the map, and so its JSON another than the message's
-        again != fields["metadata"],
-        sf.exists(sf.map_values(metadata), lambda one: one.isNull()),
+        rewritten != fields["metadata"],
+        sf.exists(sf.map_values(metadata), lambda item: item.isNull()),
     ]
-    return reduce(or_, (sf.coalesce(one, sf.lit(False)) for one in wrong))
+    return reduce(or_, (sf.coalesce(condition, sf.lit(False)) for condition in wrong))

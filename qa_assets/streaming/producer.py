@@ -1,4 +1,4 @@
-"""Puts questions on their topic."""
+"""Sends requests to their topic."""
 
 import logging
 import time
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from qa_assets.streaming.kafka import KafkaUnavailable, client_config, ensure_topics
-from qa_assets.streaming.messages import question_bytes
 
 if TYPE_CHECKING:
-    from qa_assets.streaming.config import KafkaSettings
+    from qa_assets.streaming.config import StreamContext
 
 _DELIVERY_S = 30.0
 
@@ -20,38 +19,39 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A question that the broker has."""
+class SentRequest:
+    """A request that the broker has."""
 
     id: str
     partition: int
     offset: int
     sent_at: int
-    """Milliseconds since the epoch, as the message's timestamp says."""
+    """The message's timestamp: milliseconds since the epoch."""
 
 
-def produce_questions(
-    kafka: "KafkaSettings",
-    questions: Iterable[Mapping[str, Any]],
+def produce_requests(
+    context: "StreamContext",
+    requests: Iterable[Mapping[str, Any]],
     headers: Mapping[str, str] | None = None,
-) -> list[Sent]:
-    """Send questions, keyed by id, each exactly once to the partition of its key.
+) -> list[SentRequest]:
+    """Send requests, keyed by id, each exactly once to the partition of its key.
 
     Args:
-        kafka: the broker; the topic is made where it is missing.
-        questions: as `QUESTION_SCHEMA` says; all are checked before the first is sent.
-        headers: put on each message; its answer carries them too.
+        context: the stream; the topic is created where it is missing.
+        requests: as the schema of requests says; all are checked before the first is sent.
+        headers: put on each message; its response carries them too.
 
     Returns:
-        What was delivered, in the order of the questions.
+        What was delivered, in the order of the requests.
 
     Raises:
-        MessageError: a question does not follow the schema; none was sent.
+        MessageError: a request does not follow the schema; none was sent.
         KafkaUnavailable: the broker does not answer, or did not take all of them; says how many.
     """
-    messages = list(questions)
-    values = [question_bytes(message) for message in messages]
-    ensure_topics(kafka, [kafka.questions_topic])
+    kafka, topic = context.kafka, context.topics.requests
+    messages = list(requests)
+    values = [context.schemas.request_bytes(message) for message in messages]
+    ensure_topics(kafka, [topic])
     producer = Producer(
         client_config(kafka)
         | {
@@ -61,18 +61,18 @@ def produce_questions(
             "delivery.timeout.ms": int(_DELIVERY_S * 1e3),
         }
     )
-    sent_headers = [(key, value.encode()) for key, value in (headers or {}).items()]
-    sent: dict[int, Sent] = {}
+    encoded_headers = [(key, value.encode()) for key, value in (headers or {}).items()]
+    sent: dict[int, SentRequest] = {}
     failures: list[str] = []
     for number, (message, value) in enumerate(zip(messages, values, strict=True)):
         delivered = _on_delivery(number, str(message["id"]), sent, failures)
         while True:
             try:
                 producer.produce(
-                    kafka.questions_topic,
+                    topic,
                     value,
                     key=str(message["id"]),
-                    headers=sent_headers,
+                    headers=encoded_headers,
                     on_delivery=delivered,
                 )
                 break
@@ -84,24 +84,23 @@ def produce_questions(
         producer.poll(0)
     deadline = time.monotonic() + _DELIVERY_S + 5
     while producer.flush(1.0) and time.monotonic() < deadline:
-        logger.info("%d of %d questions delivered", len(sent), len(messages))
+        logger.info("%d of %d requests delivered", len(sent), len(messages))
     if len(sent) < len(messages):
         raise KafkaUnavailable(
-            f"only {len(sent)} of {len(messages)} questions were delivered to "
-            f"{kafka.questions_topic!r} on {kafka.bootstrap_servers}: "
-            f"{failures[0] if failures else 'no word of the others'}"
+            f"only {len(sent)} of {len(messages)} requests were delivered to {topic!r} on "
+            f"{kafka.bootstrap_servers}: {failures[0] if failures else 'no reason was reported'}"
         )
     return [sent[number] for number in range(len(messages))]
 
 
 def _on_delivery(
-    number: int, question_id: str, sent: dict[int, Sent], failures: list[str]
+    number: int, request_id: str, sent: dict[int, SentRequest], failures: list[str]
 ) -> Callable[[KafkaError | None, Message], None]:
     def delivered(error: KafkaError | None, message: Message) -> None:
         partition, offset = message.partition(), message.offset()
         if error is not None or partition is None or offset is None:
-            failures.append(f"{question_id}: {error}")
+            failures.append(f"{request_id}: {error}")
         else:
-            sent[number] = Sent(question_id, partition, offset, message.timestamp()[1])
+            sent[number] = SentRequest(request_id, partition, offset, message.timestamp()[1])
 
     return delivered

@@ -1,8 +1,7 @@
-"""Sends a batch's answers and dead letters in one Kafka transaction, with the offsets it answers.
+"""Publishes a micro-batch in one Kafka transaction, with the consumer group's offsets.
 
-The offsets are those of the consumer group, committed by the same transaction: they say, whatever
-broke meanwhile, which questions were told of. So readers in `read_committed` see one answer for
-each question, and Kafka's own tools show how far the group lags behind.
+The committed offsets say, after any crash, which responses are published. So readers in
+`read_committed` see one response for each request, and Kafka's own tools show the group's lag.
 """
 
 import logging
@@ -11,41 +10,46 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from qa_assets.streaming.kafka import KafkaUnavailable, client_config, kafka_error, most_bytes
+from qa_assets.streaming.kafka import (
+    KafkaUnavailable,
+    client_config,
+    dead_letter_bytes,
+    kafka_error,
+)
 
 if TYPE_CHECKING:
-    from qa_assets.streaming.config import KafkaSettings
+    from qa_assets.streaming.config import StreamContext
 
 logger = logging.getLogger(__name__)
 
-_CALL_S = 5.0  # librdkafka's own limit of a call, which it does not always keep
-_DEADLINE_S = 45.0  # a broker that was killed is back after half a minute at most
+_CALL_S = 5.0  # the timeout that librdkafka is given, which it may exceed
+_DEADLINE_S = 45.0  # a killed broker that is restarted is back within half a minute
 _FENCED = (
     KafkaError._FENCED,  # noqa: SLF001  librdkafka's own code
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
 )
-# what librdkafka gives up, outside of transactions, though a broker that has just started loads it
-_COORDINATOR_COMES = (
+# not retried by librdkafka outside of transactions; a broker that has just started is loading it
+_COORDINATOR_LOADING = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError._WAIT_COORD,  # noqa: SLF001
 )
-_TIMEOUT_MS = 60_000  # the broker aborts what a killed process left, if no other does before
+_TRANSACTION_TIMEOUT_MS = 60_000  # the broker then aborts what a killed process left open
 
 
 class FencedError(RuntimeError):
-    """Another process has taken over: this one must not send any more."""
+    """Another process has taken over: this one must not publish any more."""
 
 
 @dataclass(frozen=True)
-class Outgoing:
-    """A message to send, for the question at `partition` and `offset`."""
+class OutgoingMessage:
+    """A message to publish for the request at `partition` and `offset`."""
 
     partition: int
     offset: int
@@ -56,34 +60,34 @@ class Outgoing:
 
 
 class Publisher:
-    """The one sender for a topic of questions; a new one fences the one before it."""
+    """The transactional producer for a topic of requests; a new one fences the one before it."""
 
-    def __init__(self, kafka: "KafkaSettings", topic_id: str) -> None:
-        """Take over from whoever sent before: what it left open is aborted or completed.
+    def __init__(self, context: "StreamContext", topic_id: str) -> None:
+        """Take over from an earlier one: its open transaction is aborted or completed.
 
         Args:
-            kafka: the broker and its topics.
-            topic_id: of the topic of questions.
+            context: the stream.
+            topic_id: of the topic of requests.
 
         Raises:
             KafkaUnavailable: the broker does not answer.
         """
-        self._kafka, self._topic_id = kafka, topic_id
+        self._topics, self._topic_id = context.topics, topic_id
+        self._servers = context.kafka.bootstrap_servers
+        client, group = client_config(context.kafka), context.topics.consumer_group
         # never subscribed: it only names the group and reads its offsets
-        self._group = Consumer(
-            client_config(kafka) | {"group.id": kafka.consumer_group, "enable.auto.commit": False}
-        )
+        self._group = Consumer(client | {"group.id": group, "enable.auto.commit": False})
         self._producer = Producer(
-            client_config(kafka)
+            client
             | {
-                "transactional.id": f"{kafka.consumer_group}.{topic_id}",
-                "transaction.timeout.ms": _TIMEOUT_MS,
-                "message.max.bytes": most_bytes(kafka, kafka.dead_letter_topic),
+                "transactional.id": f"{group}.{topic_id}",
+                "transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS,
+                "message.max.bytes": dead_letter_bytes(context.kafka),
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
             }
         )
-        self._calling(lambda: self._producer.init_transactions(_CALL_S))
+        self._retrying(lambda: self._producer.init_transactions(_CALL_S))
 
     def __enter__(self) -> Self:
         return self
@@ -91,35 +95,38 @@ class Publisher:
     def __exit__(self, *_: object) -> None:
         self._group.close()
 
-    def told(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Partition to the first offset whose question is not told of; without what is unknown.
+    def published(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Partition to the first offset whose response is not published, where that is known.
 
         Waits for a transaction whose commit is under way.
 
         Raises:
             KafkaUnavailable: the broker does not answer.
         """
-        asked = [TopicPartition(self._kafka.questions_topic, number) for number in partitions]
-        if not asked:
+        places = [TopicPartition(self._topics.requests, number) for number in partitions]
+        if not places:
             return {}
-        found: list[TopicPartition] = self._calling(lambda: self._group.committed(asked, _CALL_S))
+        committed: list[TopicPartition] = self._retrying(
+            lambda: self._group.committed(places, _CALL_S)
+        )
         return {
             place.partition: place.offset
-            for place in found
-            # those of a topic that had the same name count from another beginning
+            for place in committed
+            # those of an earlier topic of the same name do not count
             if place.offset >= 0 and place.metadata == self._topic_id
         }
 
-    def send(self, messages: Callable[[], Iterable[Outgoing]], ends: Mapping[int, int]) -> None:
-        """Send all of the messages, and with them that everything before `ends` is told of.
+    def publish(
+        self, messages: Callable[[], Iterable[OutgoingMessage]], ends: Mapping[int, int]
+    ) -> None:
+        """Publish messages, and commit `ends` as the group's offsets, in one transaction.
 
         Args:
-            messages: gives them in the order in which they are to be sent; called again where the
-                transaction has to be.
-            ends: partition to the offset behind the batch.
+            messages: makes them, in the order of sending; called again to repeat the transaction.
+            ends: partition to the offset behind the micro-batch.
 
         Raises:
-            KafkaUnavailable: the broker did not take them; whether it took them all or none is
+            KafkaUnavailable: the broker did not take them; whether it took all of them or none is
                 known when it answers again.
             FencedError: another process has taken over.
         """
@@ -128,19 +135,19 @@ class Publisher:
             try:
                 return self._transaction(messages(), ends, deadline)
             except KafkaException as error:
-                if not _may_be_repeated(error) or time.monotonic() > deadline:
+                if not _abortable(error) or time.monotonic() > deadline:
                     self._fail(error)
-                logger.info("the transaction is aborted and tried again: %s", error)
-                self._calling(lambda: self._producer.abort_transaction(_CALL_S), deadline)
+                logger.info("the transaction is aborted and repeated: %s", error)
+                self._retrying(lambda: self._producer.abort_transaction(_CALL_S), deadline)
 
     def _transaction(
-        self, messages: Iterable[Outgoing], ends: Mapping[int, int], deadline: float
+        self, messages: Iterable[OutgoingMessage], ends: Mapping[int, int], deadline: float
     ) -> None:
         self._producer.begin_transaction()
         for message in messages:
             self._produce(message, deadline)
         offsets = [
-            TopicPartition(self._kafka.questions_topic, partition, end, metadata=self._topic_id)
+            TopicPartition(self._topics.requests, partition, end, metadata=self._topic_id)
             for partition, end in ends.items()
         ]
         group = self._group.consumer_group_metadata()
@@ -149,9 +156,9 @@ class Publisher:
             lambda: self._producer.commit_transaction(_CALL_S),
         ]
         for call in calls:
-            self._calling(call, deadline)
+            self._retrying(call, deadline)
 
-    def _produce(self, message: Outgoing, deadline: float) -> None:
+    def _produce(self, message: OutgoingMessage, deadline: float) -> None:
         while True:
             try:
                 self._producer.produce(
@@ -161,50 +168,50 @@ class Publisher:
             except BufferError:  # the client's queue is full
                 if time.monotonic() > deadline:
                     raise KafkaUnavailable(
-                        f"Kafka on {self._kafka.bootstrap_servers} takes no more messages"
+                        f"Kafka on {self._servers} takes no more messages"
                     ) from None
                 self._producer.poll(0.5)
 
-    def _calling(self, call: Callable[[], Any], deadline: float | None = None) -> Any:
-        """Call, again for as long as librdkafka says that it may succeed."""
+    def _retrying(self, call: Callable[[], Any], deadline: float | None = None) -> Any:
+        """Call, and retry while librdkafka calls the error retriable."""
         until = deadline or time.monotonic() + _DEADLINE_S
         while True:
             try:
-                return _in_time(call, 2 * _CALL_S)
+                return _with_timeout(call, 2 * _CALL_S)
             except TimeoutError:
                 raise KafkaUnavailable(
-                    f"Kafka on {self._kafka.bootstrap_servers} did not answer in time; whether it "
-                    "took the answers is known when it answers again"
+                    f"Kafka on {self._servers} did not answer in time; whether it took the "
+                    "responses is known when it answers again"
                 ) from None
             except KafkaException as error:
                 cause = kafka_error(error)
-                if not _may_succeed(cause) or time.monotonic() > until:
-                    if _may_be_repeated(error):
+                if not _retriable(cause) or time.monotonic() > until:
+                    if _abortable(error):
                         raise
                     self._fail(error)
                 time.sleep(0.1)
 
-    def _fail(self, error: KafkaException) -> None:
+    def _fail(self, error: KafkaException) -> NoReturn:
         cause = kafka_error(error)
-        said = cause.str() if cause else str(error)
+        reason = cause.str() if cause else str(error)
         if cause is not None and cause.code() in _FENCED:
             raise FencedError(
-                f"another process answers {self._kafka.questions_topic!r} as the consumer group "
-                f"{self._kafka.consumer_group!r}: end it, or set QA_ASSETS_KAFKA_CONSUMER_GROUP to "
-                f"another name for this one ({said})"
+                f"another process answers {self._topics.requests!r} as the consumer group "
+                f"{self._topics.consumer_group!r}: end it, or set `topics.consumer_group` to "
+                f"another name for this one ({reason})"
             ) from error
         raise KafkaUnavailable(
-            f"Kafka on {self._kafka.bootstrap_servers} did not take the answers (those that it did "
-            f"not take are sent next time): {said}"
+            f"Kafka on {self._servers} did not take the responses (those that it did not take are "
+            f"sent next time): {reason}"
         ) from error
 
 
-def _may_succeed(cause: KafkaError | None) -> bool:
-    return cause is not None and (cause.retriable() or cause.code() in _COORDINATOR_COMES)
+def _retriable(cause: KafkaError | None) -> bool:
+    return cause is not None and (cause.retriable() or cause.code() in _COORDINATOR_LOADING)
 
 
-def _may_be_repeated(error: KafkaException) -> bool:
-    """Whether the transaction failed in a way that leaves the producer able to try it again."""
+def _abortable(error: KafkaException) -> bool:
+    """Whether the transaction can be aborted and repeated by the same producer."""
     cause = kafka_error(error)
     if cause is None or cause.fatal():
         return False
@@ -212,11 +219,11 @@ def _may_be_repeated(error: KafkaException) -> bool:
     return bool(cause.txn_requires_abort()) or cause.code() == KafkaError._STATE  # noqa: SLF001
 
 
-def _in_time(call: Callable[[], Any], seconds: float) -> Any:
-    """Call in a thread that is left to itself after so many seconds.
+def _with_timeout(call: Callable[[], Any], seconds: float) -> Any:
+    """Call in a thread, which is abandoned after so many seconds.
 
-    `send_offsets_to_transaction` was seen to wait for ever, whatever timeout it is given, for a
-    broker that was killed meanwhile and has long come back (librdkafka 2.16.0).
+    `send_offsets_to_transaction` was seen to block for ever, whatever its timeout, after a broker
+    was killed and had long been restarted (librdkafka 2.16.0).
 
     Raises:
         TimeoutError: it did not return.

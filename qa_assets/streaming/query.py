@@ -1,4 +1,4 @@
-"""Spark's query over the questions: how it is started and ended, and what its errors mean."""
+"""Spark's streaming query over the requests: how it starts and ends, and what its errors mean."""
 
 import re
 import threading
@@ -6,22 +6,24 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qa_assets.streaming.directory import StreamDirectory
 from qa_assets.streaming.kafka import KafkaUnavailable
-from qa_assets.streaming.micro_batch import Batches, ConsumerError, Enough
-from qa_assets.streaming.security import hidden, spark_options
+from qa_assets.streaming.micro_batch import ConsumerError, MicroBatchProcessor, RunLimitReached
+from qa_assets.streaming.security import redacted, spark_options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pyspark.sql import SparkSession
 
-    from qa_assets.streaming.config import KafkaSettings, StreamSettings
+    from qa_assets.streaming.config import StreamContext
 
 _CLIENT = {
     "kafka.request.timeout.ms": "15000",
     "kafka.default.api.timeout.ms": "20000",
-    # a fetch that was sent ahead for what is not there yet holds the next one up for so long
+    # a prefetch of messages that are not there yet delays the next fetch by so long
     "kafka.fetch.max.wait.ms": "20",
 }
 _COMMIT_S = 10.0
@@ -29,26 +31,26 @@ _COMMIT_S = 10.0
 
 @dataclass(frozen=True)
 class Ending:
-    """How a query is triggered and waited for."""
+    """How a query is triggered, and waited for."""
 
     trigger: dict[str, Any]
-    wait: Callable[[Any, Batches], None]
+    wait: Callable[[Any, MicroBatchProcessor], None]
 
 
-to_the_end = Ending({"availableNow": True}, lambda query, *_: query.awaitTermination())
-"""All that is on the topic when it starts."""
+available_now = Ending({"availableNow": True}, lambda query, *_: query.awaitTermination())
+"""All that is on the topic when the query starts."""
 
 
 def until(stop: threading.Event, trigger_ms: int) -> Ending:
-    """A batch each `trigger_ms` at most, until `stop` is set; the one under way is finished."""
+    """A micro-batch each `trigger_ms` at most, until `stop` is set; the last one is finished."""
 
-    def wait(query: Any, work: Batches) -> None:
+    def wait(query: Any, processor: MicroBatchProcessor) -> None:
         while not stop.wait(0.2):
             if not query.isActive:
                 query.awaitTermination()  # raises what ended it
                 return
-        work.close()
-        # Spark would interrupt what it does: let it note that the last batch is done
+        processor.close()
+        # let Spark commit the last micro-batch: stopping the query would interrupt that
         deadline = time.monotonic() + _COMMIT_S
         while query.status["isTriggerActive"] and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -58,58 +60,54 @@ def until(stop: threading.Event, trigger_ms: int) -> Ending:
 
 def run(
     spark: "SparkSession",
-    kafka: "KafkaSettings",
-    stream: "StreamSettings",
-    checkpoint: Path,
-    work: Batches,
+    directory: StreamDirectory,
+    processor: MicroBatchProcessor,
     ending: Ending,
 ) -> None:
-    """Hand the questions on the topic to `work`, from the checkpoint on.
+    """Hand the requests on the topic to the processor, from the checkpoint on.
 
     Args:
         spark: a session with the Kafka connector.
-        kafka: the broker and its topics.
-        stream: how large a batch may be, and what is done where messages are lost.
-        checkpoint: Spark's own; made if it is not there.
-        work: is called with each batch.
-        ending: says when it is enough.
+        directory: the stream and its files; the checkpoint is made if it is not there.
+        processor: called with each micro-batch.
+        ending: says when the query ends.
 
     Raises:
         KafkaUnavailable: the broker went away.
         ConsumerError: Spark failed.
-        Exception: what `work` raised, but for `Enough`, which ends the query in order.
+        Exception: of the processor, but for `RunLimitReached`, which ends the query in order.
     """
     from py4j.protocol import Py4JError  # type: ignore[import-untyped]
     from pyspark.errors import StreamingQueryException
 
-    query = None
+    context, query = directory.context, None
     try:
         query = (
             spark.readStream.format("kafka")
-            .options(**_CLIENT, **spark_options(kafka))
-            .option("subscribe", kafka.questions_topic)
+            .options(**_CLIENT, **spark_options(context.kafka))
+            .option("subscribe", context.topics.requests)
             .option("startingOffsets", "earliest")
             .option("kafka.isolation.level", "read_committed")
             .option("includeHeaders", "true")
-            .option("failOnDataLoss", str(stream.on_data_loss == "fail").lower())
-            .option("maxOffsetsPerTrigger", stream.max_offsets_per_trigger)
+            .option("failOnDataLoss", str(not context.tolerates_loss).lower())
+            .option("maxOffsetsPerTrigger", context.config.max_offsets_per_trigger)
             .option("kafkaConsumer.pollTimeoutMs", "30000")
             .load()
-            .writeStream.foreachBatch(work)
-            .option("checkpointLocation", _uri(checkpoint))
+            .writeStream.foreachBatch(processor)
+            .option("checkpointLocation", _uri(directory.checkpoint.path))
             .trigger(**ending.trigger)
             .start()
         )
-        ending.wait(query, work)
+        ending.wait(query, processor)
     except StreamingQueryException as error:
-        if isinstance(work.error, Enough):
+        if isinstance(processor.error, RunLimitReached):
             return
-        if work.error is not None and not isinstance(work.error, Py4JError):
-            raise work.error from None  # our own, not Spark's wrapping of it
-        raise _explain(error, kafka) from None  # with which Spark's text would be shown
+        if processor.error is not None and not isinstance(processor.error, Py4JError):
+            raise processor.error from None  # our own, not Spark's wrapping of it
+        raise _explain(error, context) from None  # else Spark's text would be shown, see `redacted`
     except (Py4JError, OSError) as error:
         raise ConsumerError(
-            "Spark's JVM has ended while questions were answered (was it killed, or out of "
+            "Spark's JVM has ended while requests were answered (was it killed, or out of "
             "memory?): the next run goes on where this one stopped"
         ) from error
     finally:
@@ -118,23 +116,23 @@ def run(
                 query.stop()
 
 
-def _uri(path: Path) -> str:
+def _uri(path: "Path") -> str:
     """A path as Hadoop reads it: `Path.as_uri` would encode the `=` of a partition."""
     return f"file://{path.absolute()}"
 
 
-def _explain(error: Exception, kafka: "KafkaSettings") -> Exception:
-    text = hidden(kafka, str(error))
+def _explain(error: Exception, context: "StreamContext") -> Exception:
+    text = redacted(context.kafka, str(error))
     if "data may have been lost" in text or "failOnDataLoss" in text:
         return ConsumerError(
-            f"questions on {kafka.questions_topic!r} went away while they were answered; the next "
+            f"messages on {context.topics.requests!r} went away while they were answered; the next "
             "run says which"
         )
     if "org.apache.kafka" in text:
         cause = next((line for line in text.splitlines() if "org.apache.kafka" in line), text)
         return KafkaUnavailable(
-            f"Kafka on {kafka.bootstrap_servers} failed while questions were answered (what was "
-            f"not committed is answered next time): {cause.strip()[:300]}"
+            f"Kafka on {context.kafka.bootstrap_servers} failed while requests were answered (what "
+            f"was not committed is answered next time): {cause.strip()[:300]}"
         )
     causes = re.findall(r"Caused by: (.*)", text)
     return ConsumerError(f"the stream failed: {(causes[-1] if causes else text)[:1000]}")

@@ -1,76 +1,70 @@
-"""The messages that a batch sends: answers, and dead letters with the bytes that could not be read.
+"""The messages that a micro-batch publishes: responses, and dead letters with the original bytes.
 
-Both keep the key and the headers of the message that they are about.
+Both keep the key and the headers of the request.
 """
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.streaming.messages import VERSION, answer_bytes
-from qa_assets.streaming.publisher import Outgoing
+from qa_assets.streaming.messages import VERSION
+from qa_assets.streaming.publisher import OutgoingMessage
 
 if TYPE_CHECKING:
-    from qa_assets.streaming.config import KafkaSettings
+    from qa_assets.streaming.config import StreamContext
 
 DEAD_LETTER = "dead_letter."
-"""What the headers begin with that say of a dead letter `reason, topic, partition, offset`."""
+"""Prefix of the headers `reason, topic, partition, offset` of a dead letter."""
 _READ_BEFORE = "could not be read when its batch was answered"
-_AS_THEY_ARE = (
-    "id", "answer", "confidence", "model_version", "topic", "partition", "offset", "duplicate",
-)  # fmt: skip
 
 
-def answer_message(kafka: "KafkaSettings", row: Mapping[str, Any]) -> Outgoing:
-    """The message for a row of the table.
+def response_message(context: "StreamContext", row: Mapping[str, Any]) -> OutgoingMessage:
+    """The response for a row of the table.
 
     Raises:
-        MessageError: it does not follow the schema of answers.
+        MessageError: it does not follow the schema of responses.
     """
-    message = {
-        "version": VERSION,
-        **{name: row[name] for name in _AS_THEY_ARE},
-        "asked_at": _iso(row["asked_at"]),
-        "answered_at": _iso(row["answered_at"]),
-    }
-    return Outgoing(
+    times = {name: _iso(row[name]) for name in ("asked_at", "answered_at")}
+    fields = {"version": VERSION, **row, **times}
+    message = {name: fields[name] for name in context.schemas.response["properties"]}
+    return OutgoingMessage(
         row["partition"],
         row["offset"],
-        kafka.answers_topic,
+        context.topics.responses,
         row["key"],
-        answer_bytes(message),
+        context.schemas.response_bytes(message),
         _headers(row["headers"]),
     )
 
 
-def dead_letter(kafka: "KafkaSettings", row: Any) -> Outgoing:
-    """The message for a row of Spark's Kafka source that has a `reason`."""
-    said = {
+def dead_letter(context: "StreamContext", row: Any) -> OutgoingMessage:
+    """The dead letter for a row of Spark's Kafka source that has a `reason`."""
+    origin = {
         "reason": row["reason"] or _READ_BEFORE,
         "topic": row["topic"],
         "partition": row["partition"],
         "offset": row["offset"],
     }
-    return Outgoing(
+    return OutgoingMessage(
         row["partition"],
         row["offset"],
-        kafka.dead_letter_topic,
+        context.topics.dead_letters,
         _bytes(row["key"]),
         _bytes(row["value"]),
         [
             *_headers(row["headers"] or []),
-            *((f"{DEAD_LETTER}{name}", str(value).encode()) for name, value in said.items()),
+            *((f"{DEAD_LETTER}{name}", str(value).encode()) for name, value in origin.items()),
         ],
     )
 
 
 def _headers(headers: Iterable[Any]) -> list[tuple[str, bytes | None]]:
-    return [(one["key"], _bytes(one["value"])) for one in headers]
+    return [(header["key"], _bytes(header["value"])) for header in headers]
 
 
 def _bytes(value: bytearray | bytes | None) -> bytes | None:
     return None if value is None else bytes(value)
 
 
-def _iso(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

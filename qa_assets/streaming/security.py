@@ -1,4 +1,4 @@
-"""How every client logs in: librdkafka's properties, and Spark's, from the same settings.
+"""How clients log in: the properties of librdkafka and of Spark's Kafka source.
 
 The password is read from the settings here and nowhere else.
 """
@@ -6,11 +6,11 @@ The password is read from the settings here and nowhere else.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qa_assets.streaming.config import KafkaSettings
+    from qa_assets.streaming.config import KafkaConfig
 
 
-def librdkafka_options(kafka: "KafkaSettings") -> dict[str, str]:
-    """What confluent-kafka's clients are made with."""
+def librdkafka_options(kafka: "KafkaConfig") -> dict[str, str]:
+    """The properties of confluent-kafka's clients."""
     options = {
         "bootstrap.servers": kafka.bootstrap_servers,
         "security.protocol": kafka.security_protocol,
@@ -26,12 +26,12 @@ def librdkafka_options(kafka: "KafkaSettings") -> dict[str, str]:
     return options
 
 
-def spark_options(kafka: "KafkaSettings") -> dict[str, str]:
-    """The same as options of Spark's Kafka source, whose client is Java's.
+def spark_options(kafka: "KafkaConfig") -> dict[str, str]:
+    """The same for Spark's Kafka source, whose client is Java's.
 
-    Kafka treats the JAAS text as a secret. Spark shows it in a query's plan, but for
-    `spark.sql.redaction.string.regex`, which the session has, and perhaps where a query fails:
-    what is said of that goes through `hidden`.
+    Kafka treats the JAAS configuration as a secret. Spark shows it in a query's plan, but for
+    `spark.sql.redaction.string.regex`, which the session has, and perhaps in the error of a failed
+    query: pass such errors through `redacted`.
     """
     options = {
         "kafka.bootstrap.servers": kafka.bootstrap_servers,
@@ -44,26 +44,26 @@ def spark_options(kafka: "KafkaSettings") -> dict[str, str]:
         }
     if kafka.uses_sasl:
         login = {"username": kafka.sasl_username or "", "password": _password(kafka)}
-        said = " ".join(f'{key}="{_quoted(value)}"' for key, value in login.items())
+        arguments = " ".join(f'{key}="{_escaped(value)}"' for key, value in login.items())
         module = "org.apache.kafka.common.security.scram.ScramLoginModule"
         options |= {
             "kafka.sasl.mechanism": kafka.sasl_mechanism,
-            "kafka.sasl.jaas.config": f"{module} required {said};",
+            "kafka.sasl.jaas.config": f"{module} required {arguments};",
         }
     return options
 
 
-def hidden(kafka: "KafkaSettings", text: str) -> str:
-    """The text without the password, plain or as it is written in the JAAS text."""
+def redacted(kafka: "KafkaConfig", text: str) -> str:
+    """The text without the password, plain or as it is escaped in the JAAS configuration."""
     password = _password(kafka)
-    for secret in {password, _quoted(password)} - {""}:
+    for secret in {password, _escaped(password)} - {""}:
         text = text.replace(secret, "***")
     return text
 
 
-def _password(kafka: "KafkaSettings") -> str:
+def _password(kafka: "KafkaConfig") -> str:
     return kafka.sasl_password.get_secret_value() if kafka.sasl_password else ""
 
 
-def _quoted(value: str) -> str:
+def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"')

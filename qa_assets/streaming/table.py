@@ -1,96 +1,165 @@
-"""The table of answers: a directory a topic id, in it one a batch, each put in place at once."""
+"""The Parquet table of responses, a directory for each topic id and micro-batch.
+
+The directory of a micro-batch appears by a rename, whole or not at all. The messages that are
+published of its rows are in `responses`.
+"""
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from qa_assets.core.descriptions import Messages
+from qa_assets.core.examples import Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 KEY = ["partition", "offset"]
+_FILE = "responses.parquet"
 
 
-def schema() -> "pa.Schema":
-    """The columns of a batch's file."""
+@dataclass(frozen=True)
+class ResponseTable:
+    """The responses to one topic of requests.
+
+    Attributes:
+        out: the directory of the stream.
+        topic_id: of the topic of requests; a topic that was deleted and created again has another.
+        messages: the fields of the task.
+    """
+
+    out: Path
+    topic_id: str
+    messages: Messages
+
+    @property
+    def path(self) -> Path:
+        """Where the micro-batches' directories lie."""
+        return self.out / "table" / f"topic_id={self.topic_id}"
+
+    def schema(self) -> "pa.Schema":
+        """The columns of a file."""
+        import pyarrow as pa
+
+        time, text_map = pa.timestamp("us", tz="UTC"), pa.map_(pa.string(), pa.string())
+        return pa.schema(
+            {
+                "id": pa.string(),
+                **dict.fromkeys(self.messages.kept_inputs, pa.string()),
+                **{name: _arrow_type(rule) for name, rule in self.messages.outputs.items()},
+                "prediction": prediction_type(),  # the outputs are the task's response to it
+                "model_version": pa.string(),
+                "topic": pa.string(),
+                "partition": pa.int32(),
+                "offset": pa.int64(),
+                "duplicate": pa.bool_(),
+                "asked_at": time,
+                "answered_at": time,
+                "metadata": text_map,
+                # of the request's message
+                "key": pa.binary(),
+                "headers": pa.list_(pa.struct({"key": pa.string(), "value": pa.binary()})),
+            }
+        )
+
+    def has_batch(self, batch_id: int) -> bool:
+        """Whether a micro-batch was written."""
+        return self._batch(batch_id).exists()
+
+    def write_batch(self, batch_id: int, rows: Sequence[Mapping[str, Any]], staging: Path) -> None:
+        """Write the rows of a micro-batch; maps are dictionaries.
+
+        Args:
+            batch_id: which.
+            rows: with the columns of `schema`.
+            staging: a directory on the same disk that nobody else uses, for what is unfinished.
+
+        Raises:
+            OSError: the disk is full, or another process wrote the micro-batch meanwhile.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=self.schema()), staging / _FILE)
+        self.path.mkdir(parents=True, exist_ok=True)
+        staging.rename(self._batch(batch_id))
+
+    def read_batch(self, batch_id: int) -> list[dict[str, Any]]:
+        """The rows of a micro-batch by partition and offset; maps are dictionaries."""
+        import pyarrow.parquet as pq
+
+        # as a file: of a dataset, the names of its directories would become columns
+        with (self._batch(batch_id) / _FILE).open("rb") as file:
+            table = pq.read_table(file, schema=self.schema())
+        rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="strict")
+        return sorted(rows, key=lambda row: (row["partition"], row["offset"]))
+
+    def read(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+        """All rows with `batch_id` and `topic_id`; none, with these columns, before the first.
+
+        Args:
+            columns: read these only.
+        """
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+
+        schema = self.schema().append(pa.field("batch_id", pa.int64()))
+        hive = ds.partitioning(pa.schema({"batch_id": pa.int64()}), flavor="hive")
+        files = sorted(str(path) for path in self.path.glob("batch_id=*/*.parquet"))
+        if files:
+            dataset = ds.dataset(files, schema=schema, partitioning=hive, format="parquet")
+            table = dataset.to_table(columns)
+        else:
+            table = schema.empty_table().select(columns or schema.names)
+        frame: pd.DataFrame = table.to_pandas()
+        return frame.assign(topic_id=self.topic_id)
+
+    def _batch(self, batch_id: int) -> Path:
+        return self.path / f"batch_id={batch_id}"
+
+
+def prediction_type() -> "pa.DataType":
+    """The type of a column of predictions, as `Model.predict` adds it."""
     import pyarrow as pa
 
-    at = pa.timestamp("us", tz="UTC")
-    return pa.schema(
-        {
-            "id": pa.string(),
-            "question": pa.string(),
-            "answer": pa.string(),
-            "confidence": pa.float64(),
-            "model_version": pa.string(),
-            "topic": pa.string(),
-            "partition": pa.int32(),
-            "offset": pa.int64(),
-            "duplicate": pa.bool_(),
-            "asked_at": at,
-            "answered_at": at,
-            "metadata": pa.map_(pa.string(), pa.string()),
-            # of the question's message
-            "key": pa.binary(),
-            "headers": pa.list_(pa.struct({"key": pa.string(), "value": pa.binary()})),
-        }
+    probabilities = pa.map_(pa.string(), pa.float64())
+    return pa.struct(
+        {"text": pa.string(), "confidence": pa.float64(), "probabilities": probabilities}
     )
 
 
-def write_batch(place: Path, rows: Sequence[Mapping[str, Any]], staging: Path) -> None:
-    """Write the rows of a batch to the directory `place`, which appears whole or not at all.
+def to_prediction(value: Any) -> Prediction:
+    """A value of such a column, from Spark, Arrow or pandas, as a prediction.
+
+    Null, where no model was asked, is an abstention.
+    """
+    if value is None:
+        return Prediction("")
+    confidence = value["confidence"]
+    if confidence is not None and confidence != confidence:  # NaN
+        confidence = None
+    return Prediction((value["text"] or "").strip(), confidence, dict(value["probabilities"] or {}))
+
+
+def _arrow_type(rule: Mapping[str, Any]) -> "pa.DataType":
+    """The type of the column for a field of a response.
 
     Raises:
-        OSError: the disk is full, or another process has put a batch in that place meanwhile.
+        ValueError: the field's JSON type has none.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema()), staging / "answers.parquet")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    staging.rename(place)
-
-
-def read_batch(place: Path) -> list[dict[str, Any]]:
-    """The rows that `write_batch` put there, in the order of partition and offset."""
-    import pyarrow.parquet as pq
-
-    # as a file: of a dataset, the names of its directories would become columns
-    with (place / "answers.parquet").open("rb") as file:
-        rows: list[dict[str, Any]] = pq.read_table(file, schema=schema()).to_pylist()
-    return sorted(rows, key=lambda row: (row["partition"], row["offset"]))
-
-
-def read_answers(out: Path, topic_id: str) -> "pd.DataFrame":
-    """All answers to one topic, empty with the columns of the table if there is none yet."""
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    table = out / "table" / f"topic_id={topic_id}"
-    columns = schema().append(pa.field("batch_id", pa.int64()))
-    hive = ds.partitioning(pa.schema({"batch_id": pa.int64()}), flavor="hive")
-    files = sorted(str(path) for path in table.glob("batch_id=*/*.parquet"))
-    found = (
-        ds.dataset(files, schema=columns, partitioning=hive, format="parquet") if files else None
-    )
-    rows = found.to_table() if found is not None else columns.empty_table()
-    frame: pd.DataFrame = rows.to_pandas()
-    return frame.assign(topic_id=topic_id)
-
-
-def answers_of_feed(out: Path, feed: Path, topic_id: str) -> "pd.DataFrame":
-    """A row a sent question with `answer, asked_at, answered_at`, null where none is there.
-
-    Args:
-        out: the directory of the answers.
-        feed: the directory that holds `sent.parquet`.
-        topic_id: the topic that the feed was sent to.
-    """
-    import pandas as pd
-
-    sent = pd.read_parquet(feed / "sent.parquet")
-    columns = [*KEY, "answer", "model_version", "asked_at", "answered_at"]
-    return sent.merge(read_answers(out, topic_id)[columns], on=KEY, how="left")
+    types = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]
+    match [name for name in types if name != "null"]:
+        case ["string"]:
+            return pa.string()
+        case ["number"]:
+            return pa.float64()
+        case ["object"] if rule.get("additionalProperties", {}).get("type") == "number":
+            return pa.map_(pa.string(), pa.float64())
+    raise ValueError(f"no column type for a field of the JSON type {rule['type']!r}")

@@ -1,7 +1,7 @@
-"""`python -m qa_assets.training`: a training by itself, from Parquet to official scores.
+"""`python -m qa_assets.training`: one training by itself, from Parquet to scores on test.
 
 Without Ray, Dagster and Spark, for a bare machine with torch, transformers, sentencepiece, pyarrow
-and pydantic. Called again after it was stopped, it goes on from its last checkpoint.
+and pydantic. Called again after it was stopped, it resumes from its last checkpoint.
 """
 
 import argparse
@@ -11,23 +11,24 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from qa_assets.core.examples import ExamplesError
+from qa_assets.core.task import Task, load_task, task_names
 from qa_assets.models.base_model import BaseModelError
-from qa_assets.tasks.question_answering import metric
-from qa_assets.training import loop
 from qa_assets.training.adapters import AdapterError
 from qa_assets.training.checkpoint import TrainingError
 from qa_assets.training.config import TrainingConfig
-from qa_assets.training.features import RowsError
-from qa_assets.training.final import Scores, evaluate
+from qa_assets.training.final_scores import evaluate
 from qa_assets.training.result import TrainingResult
+from qa_assets.training.trainer import TrainingInputs, train
 
+logger = logging.getLogger("qa_assets.training")
 _UNFINISHED = 75  # sysexits' "try again"
-_log = logging.getLogger("qa_assets.training")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,68 +38,74 @@ def main(arguments: list[str] | None = None) -> int:
     )
     logging.getLogger("qa_assets").setLevel(logging.INFO)
     parser = _parser()
-    given = parser.parse_args(arguments)
-    limit = given.max_seconds
-    if given.test and limit is not None and limit <= given.evaluation_seconds:
+    options = parser.parse_args(arguments)
+    limit = options.max_seconds
+    if options.test and limit is not None and limit <= options.evaluation_seconds:
         parser.error(
             f"--max-seconds {limit:g} leaves no time for the evaluation on --test, for "
-            f"which --evaluation-seconds ({given.evaluation_seconds:g}) are set aside"
+            f"which --evaluation-seconds ({options.evaluation_seconds:g}) are set aside"
         )
-    started = time.monotonic()
     try:
-        config = _config(given)
-        result = loop.train(
-            config,
-            given.base,
-            given.train,
-            given.valid,
-            given.out,
-            score=metric.score,
-            null_text=given.null_text,
-            train_limit=given.train_limit,
-            cache=given.out.parent / "features",
-            max_seconds=given.max_seconds,
-        )
-        if not result.finished:
-            _log.info("stopped at step %d; the same command goes on from there", result.steps)
-            return _UNFINISHED
-        left = given.max_seconds and given.max_seconds - (time.monotonic() - started)
-        if given.test is None or (left is not None and left < given.evaluation_seconds):
-            _log.info("trained, valid F1 %.2f; not yet evaluated on test", result.metrics["f1"])
-            return _UNFINISHED if given.test else 0
-        scores = evaluate(
-            result.checkpoint, given.valid, given.test, config, given.null_text,
-            given.out / "scores.json",
-        )  # fmt: skip
-    except (TrainingError, AdapterError, BaseModelError, RowsError, ValidationError) as error:
-        _log.error("%s", error)
+        return _run(options, time.monotonic())
+    except (TrainingError, AdapterError, BaseModelError, ExamplesError, ValidationError) as error:
+        logger.error("%s", error)
         return 1
-    sys.stdout.write(row(given, config, result, scores) + "\n")
+
+
+def _run(options: argparse.Namespace, started: float) -> int:
+    config = _config(options)
+    task = load_task(options.task, options.task_settings)
+    inputs = TrainingInputs(task, options.base, options.train, options.valid)
+    result = train(
+        config,
+        inputs,
+        options.out,
+        train_limit=options.train_limit,
+        cache=options.out.parent / "features",
+        max_seconds=options.max_seconds,
+    )
+    if not result.finished:
+        logger.info("stopped at step %d; the same command goes on from there", result.steps)
+        return _UNFINISHED
+    left = options.max_seconds and options.max_seconds - (time.monotonic() - started)
+    if options.test is None or (left is not None and left < options.evaluation_seconds):
+        primary = task.metrics.primary
+        logger.info(
+            "trained, valid %s %.2f; not yet evaluated on test", primary, result.metrics[primary]
+        )
+        return _UNFINISHED if options.test else 0
+    scores = evaluate(result.checkpoint, inputs, options.test, config, options.out / "scores.json")
+    sys.stdout.write(table(options, config, task, result, scores) + "\n")
     return 0
 
 
-def row(
-    given: argparse.Namespace, config: TrainingConfig, result: TrainingResult, scores: Scores
+def table(
+    options: argparse.Namespace,
+    config: TrainingConfig,
+    task: Task,
+    result: TrainingResult,
+    scores: Mapping[str, Mapping[str, float]],
 ) -> str:
-    """The rows of docs/results.md for a training: uncalibrated and calibrated."""
-    data = f"{given.train_limit or 'all'} of {given.train.name}"
+    """Rows of docs/results.md for a training: as trained, and calibrated.
+
+    The last cell holds the measures of `task.metrics.shown`, in their order.
+    """
+    data = f"{options.train_limit or 'all'} of {options.train.name}"
     where = f"{hardware()}, {result.seconds / 60:.0f} min"
-    changed = " ".join(f"--set {one}" for one in given.set)
+    changes = " ".join(f"--set {change}" for change in options.set) or "defaults"
+    base = options.base.rsplit("/", 1)[-1]
     lines = []
-    for name, found in scores.items():
-        cells = [
-            f"{found[f'{part}exact']:.2f} / {found[f'{part}f1']:.2f}"
-            for part in ("", "HasAns_", "NoAns_")
-        ]
+    for name, figures in scores.items():
+        shown = " / ".join(f"{figures[key]:.2f}" for key in task.metrics.shown if key in figures)
+        tested = f"{name}, {figures['total']}" if "total" in figures else name
         lines.append(
-            f"| `{changed or 'defaults'}` | {data} | {given.base.rsplit('/', 1)[-1]} "
-            f"| {config.seed} | {where} | {name}, {found['total']} | {' | '.join(cells)} |"
+            f"| `{changes}` | {data} | {base} | {config.seed} | {where} | {tested} | {shown} |"
         )
     return "\n".join(lines)
 
 
 def hardware() -> str:
-    """What was computed on."""
+    """The GPU, or the number of CPU cores."""
     import torch
 
     if torch.cuda.is_available():
@@ -106,10 +113,10 @@ def hardware() -> str:
     return f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})"
 
 
-def _config(given: argparse.Namespace) -> TrainingConfig:
-    values: dict[str, Any] = json.loads(given.config.read_text()) if given.config else {}
-    for one in given.set:
-        name, _, value = one.partition("=")
+def _config(options: argparse.Namespace) -> TrainingConfig:
+    values: dict[str, Any] = json.loads(options.config.read_text()) if options.config else {}
+    for change in options.set:
+        name, _, value = change.partition("=")
         values[name] = None if value == "none" else value
     return TrainingConfig(**values)
 
@@ -117,15 +124,16 @@ def _config(given: argparse.Namespace) -> TrainingConfig:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m qa_assets.training", description=__doc__)
     add = parser.add_argument
+    add("--task", default="question_answering", choices=task_names(), help="what is learnt")
+    add("--task-settings", type=json.loads, default={}, metavar="JSON", help="of the task")
     add("--base", required=True, help="a Hugging Face directory, or an id on the hub")
-    add("--train", type=Path, required=True, help="Parquet of rows to learn from")
-    add("--valid", type=Path, required=True, help="Parquet of rows to choose and calibrate by")
-    add("--test", type=Path, help="Parquet of rows to report on")
+    add("--train", type=Path, required=True, help="Parquet of examples to learn from")
+    add("--valid", type=Path, required=True, help="Parquet of examples to choose and calibrate by")
+    add("--test", type=Path, help="Parquet of examples to report on")
     add("--out", type=Path, required=True, help="directory of the training")
     add("--config", type=Path, help="JSON of hyperparameters, see training/config.py")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter")
-    add("--null-text", default="unavailable", help="what the model says to abstain")
-    add("--train-limit", type=int, help="learn from so many rows, drawn at random")
+    add("--train-limit", type=int, help="learn from so many examples, drawn at random")
     add("--max-seconds", type=float, help="stop with a checkpoint after so long, exit code 75")
     add(
         "--evaluation-seconds", type=float, default=240,

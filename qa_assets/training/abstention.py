@@ -1,6 +1,6 @@
-"""When to abstain: the mathematics from margins and scores to a bias, and how far to trust it.
+"""When to abstain: the mathematics from margins and scores to a bias, and its cross-validation.
 
-A margin is the null token's logit less the best other one, which is the difference of their log
+A margin is the logit of abstaining less the best other one, which is the difference of their log
 probabilities. Plain numbers in and out: no model, no files.
 """
 
@@ -16,10 +16,17 @@ _LOG_TEMPERATURES = (-4.0, 4.0)
 
 @dataclass(frozen=True)
 class Fold:
-    """What was chosen on the other folds does to this one.
+    """The effect on one fold of what was chosen on the others.
 
-    F1 in percent without and with the bias; the mean negative log-likelihood, in nats, of whether a
-    question has no answer, by the model's own probability and by the calibrated one.
+    Attributes:
+        groups: number of groups in the fold.
+        rows: number of rows.
+        bias: as chosen on the other folds.
+        f1_before: mean score in percent without the bias; `calibration.json` has the name.
+        f1_after: with the bias.
+        nll_before: mean negative log-likelihood, in nats, of whether to abstain is right, by the
+            model's own probability.
+        nll_after: by the calibrated probability.
     """
 
     groups: int
@@ -36,12 +43,12 @@ def sweep(
 ) -> tuple[float, float, float]:
     """The bias that makes the mean score the best, where a row abstains if margin + bias > 0.
 
-    All biases that decide the same are one interval, and there is one more of those than there are
-    different margins. Of an interval 0 is taken if it holds it, else the middle, and of equally
-    good biases the one nearest to 0.
+    Between two neighbouring margins all biases decide alike: n different margins make n + 1
+    intervals. An interval is represented by 0 if it holds 0, else by its middle; of equally good
+    biases that nearest to 0 is taken.
 
     Args:
-        margins: by row, the null token's logit less the best other one.
+        margins: by row.
         answered: by row, the score of answering.
         abstained: by row, the score of abstaining.
 
@@ -72,14 +79,13 @@ def sweep(
 def fit_temperature(margins: Sequence[float], null: Sequence[bool], bias: float) -> float:
     """The temperature that makes `probability` most likely, by negative log-likelihood.
 
-    With the smoothed targets of Platt (1999), so that rows that can be told apart without error
-    give a temperature above 0. An offset of its own, beside the bias, was tried: on SQuAD it was
-    better by 0.01 nats on articles of train and worse by 0.02 on dev, where other shares of the
-    questions have no answer.
+    With the smoothed targets of Platt (1999), so that rows that are separable without error give a
+    temperature above 0. A second offset, beside the bias, was tried: it was better by 0.01 nats on
+    groups like those that it was fitted on, and worse by 0.02 where abstaining is right more often.
 
     Args:
         margins: by row.
-        null: by row, whether it has no answer.
+        null: by row, whether to abstain is right.
         bias: as chosen.
     """
     import numpy as np
@@ -88,18 +94,18 @@ def fit_temperature(margins: Sequence[float], null: Sequence[bool], bias: float)
     is_null = np.asarray(null, bool)
     ones, zeros = int(is_null.sum()), int((~is_null).sum())
     target = np.where(is_null, (ones + 1) / (ones + 2), 1 / (zeros + 2)).tolist()
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         lambda logarithm: log_loss(margins, target, bias, math.exp(logarithm)),
         bounds=_LOG_TEMPERATURES,
         method="bounded",
     )
-    return math.exp(found.x)
+    return math.exp(minimum.x)
 
 
 def probability(margins: Sequence[float], bias: float, temperature: float) -> list[float]:
-    """The calibrated probability of no answer by row: sigmoid((margin + bias) / temperature).
+    """The calibrated probability by row that to abstain is right: a sigmoid.
 
-    Above one half exactly where the model abstains.
+    sigmoid((margin + bias) / temperature) is above one half exactly where the model abstains.
     """
     import numpy as np
     from scipy.special import expit
@@ -111,7 +117,7 @@ def probability(margins: Sequence[float], bias: float, temperature: float) -> li
 def log_loss(
     margins: Sequence[float], null: Sequence[float], bias: float, temperature: float
 ) -> float:
-    """Mean negative log-likelihood, in nats, of whether (1) or not (0) rows have no answer."""
+    """Mean negative log-likelihood, in nats, of whether (1) or not (0) to abstain is right."""
     import numpy as np
 
     logit = (np.asarray(margins, float) + bias) / temperature
@@ -126,15 +132,15 @@ def cross_fit(
     groups: Sequence[str],
     folds: int = FOLDS,
 ) -> list[Fold]:
-    """What choosing a bias is worth where it was not chosen: on groups held out in turn.
+    """Cross-validate the choice of a bias on groups that are held out in turn.
 
     Args:
         margins: as of `sweep`, like the next two.
         answered: by row, the score of answering.
         abstained: by row, the score of abstaining.
-        null: by row, whether it has no answer.
-        groups: by row, what must not be on both sides, such as its article.
-        folds: how many, or as many as there are groups.
+        null: by row, whether to abstain is right.
+        groups: by row; a group is never on both sides.
+        folds: how many at most; there are no more than groups.
 
     Returns:
         The folds; none where there are fewer than two groups.
@@ -145,21 +151,23 @@ def cross_fit(
     if count < 2:
         return []
     result = []
-    for others, own in GroupKFold(count).split(margins, groups=groups):
-        left = [_taken(others, values) for values in (margins, answered, abstained)]
-        bias, _, _ = sweep(*left)
-        temperature = fit_temperature(left[0], _taken(others, null), bias)
-        margin, answer, nothing = (_taken(own, values) for values in (margins, answered, abstained))
-        held = _taken(own, null)
+    for chosen_on, held_out in GroupKFold(count).split(margins, groups=groups):
+        chosen = [_taken(chosen_on, values) for values in (margins, answered, abstained)]
+        bias, _, _ = sweep(*chosen)
+        temperature = fit_temperature(chosen[0], _taken(chosen_on, null), bias)
+        margin, answer, nothing = (
+            _taken(held_out, values) for values in (margins, answered, abstained)
+        )
+        right = _taken(held_out, null)
         result.append(
             Fold(
-                len(set(_taken(own, groups))),
-                len(own),
-                bias,
-                100 * mean_score(margin, answer, nothing, 0.0),
-                100 * mean_score(margin, answer, nothing, bias),
-                log_loss(margin, held, 0.0, 1.0),
-                log_loss(margin, held, bias, temperature),
+                groups=len(set(_taken(held_out, groups))),
+                rows=len(held_out),
+                bias=bias,
+                f1_before=100 * mean_score(margin, answer, nothing, 0.0),
+                f1_after=100 * mean_score(margin, answer, nothing, bias),
+                nll_before=log_loss(margin, right, 0.0, 1.0),
+                nll_after=log_loss(margin, right, bias, temperature),
             )
         )
     return result
@@ -180,9 +188,7 @@ def mean_score(
 
 
 def risk_coverage(margins: Sequence[float], answered: Sequence[float]) -> list[dict[str, float]]:
-    """How wrong the answers are if only the surest share of questions is answered.
-
-    The curve of El-Yaniv and Wiener (2010), with the smallest margins as the surest.
+    """The risk-coverage curve of El-Yaniv and Wiener (2010), the smallest margins first.
 
     Args:
         margins: by row.

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-_log = logging.getLogger(__name__)
-_LINEAR = ["q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo"]  # every T5 block's, whatever its kind
+logger = logging.getLogger(__name__)
+_DROPOUT = ("dropout_rate", "dropout", "hidden_dropout_prob")  # names in configs
 
 
 class AdapterError(ValueError):
@@ -25,8 +25,8 @@ class Trainee:
     """A model in training.
 
     Attributes:
-        model: what is computed with, adapters included.
-        adapted: peft's own view of it, where there are adapters.
+        model: of transformers, with adapters in it or without.
+        adapted: peft's wrapper around it, where there are adapters.
     """
 
     model: "PreTrainedModel"
@@ -35,10 +35,14 @@ class Trainee:
     @property
     def trainable(self) -> "dict[str, torch.nn.Parameter]":
         """The parameters that change, by name."""
-        return {name: one for name, one in self.model.named_parameters() if one.requires_grad}
+        return {
+            name: parameter
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad
+        }
 
     def plain(self) -> "PreTrainedModel":
-        """The model as transformers loads it: adapters are merged into the weights of a copy."""
+        """The model without adapters: they are merged into the weights of a copy."""
         if self.adapted is None:
             return self.model
         if getattr(self.model, "is_quantized", False):
@@ -46,9 +50,9 @@ class Trainee:
         return copy.deepcopy(self.adapted).merge_and_unload()
 
     def _dequantized(self) -> "PreTrainedModel":
-        """The weights that quantised layers and adapters compute with, in fp32, on the CPU.
+        """The weights of quantised layers with their adapters, in fp32, on the CPU.
 
-        peft would round what it merges to 4 bits again.
+        peft's own merge would round them to 4 bits again.
         """
         from torch.nn import Linear
 
@@ -59,18 +63,22 @@ class Trainee:
             vars(config).pop(name, None)
         plain = type(self.model)(config)
         plain.generation_config = copy.deepcopy(self.model.generation_config)
-        kept = self.model.state_dict()
+        # peft puts the layers that it wraps below names of its own
+        state = {
+            name.replace(".base_layer.", ".").replace(".modules_to_save.default.", "."): tensor
+            for name, tensor in self.model.state_dict().items()
+        }
         weights = {
             f"{name}.weight": weight_of(self.model.get_submodule(name)).cpu()
             for name, module in plain.named_modules()
             if isinstance(module, Linear)
         }
-        plain.load_state_dict({name: kept.get(name) for name in plain.state_dict()} | weights)
+        plain.load_state_dict({name: state.get(name) for name in plain.state_dict()} | weights)
         return plain.eval()
 
 
 def quantization() -> Any:
-    """How the base is loaded in 4 bits, as QLoRA does (Dettmers et al., 2023).
+    """Transformers' config that loads the base in 4 bits, as QLoRA does (Dettmers et al., 2023).
 
     Raises:
         AdapterError: there is no CUDA device, or no bitsandbytes.
@@ -85,7 +93,7 @@ def quantization() -> Any:
         )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise AdapterError(
-            "quantize_base (QLoRA) needs bitsandbytes, which is no dependency of ours: "
+            "quantize_base (QLoRA) needs bitsandbytes, which is not installed with qa_assets: "
             "pip install 'bitsandbytes>=0.45', or set it to false"
         )
     return BitsAndBytesConfig(
@@ -103,45 +111,72 @@ def prepare(model: "PreTrainedModel", config: TrainingConfig) -> Trainee:
         AdapterError: it has fewer blocks than are to be frozen, or nothing is left to train.
     """
     if config.dropout is not None:
-        model.config.dropout_rate = config.dropout
+        _set_dropout(model, config.dropout)
     if config.lora_rank:
         trainee = _with_adapters(model, config)
     else:
         _freeze(model, config)
         trainee = Trainee(model)
-    count = sum(one.numel() for one in trainee.trainable.values())
+    count = sum(parameter.numel() for parameter in trainee.trainable.values())
     if not count:
         raise AdapterError("freeze_*: nothing is left to train")
-    _log.info("%.2f M of %.1f M parameters are trained", count / 1e6, model.num_parameters() / 1e6)
+    total = model.num_parameters()
+    logger.info("%.2f M of %.1f M parameters are trained", count / 1e6, total / 1e6)
     return trainee
 
 
-def _with_adapters(model: "PreTrainedModel", config: TrainingConfig) -> Trainee:
-    from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training
+def _set_dropout(model: Any, rate: float) -> None:
+    from torch import nn
 
+    for name in _DROPOUT:
+        if hasattr(model.config, name):
+            setattr(model.config, name, rate)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = rate
+        elif isinstance(getattr(module, "dropout", None), float):  # of BART and its kin
+            module.dropout = rate
+
+
+def _with_adapters(model: "PreTrainedModel", config: TrainingConfig) -> Trainee:
+    """LoRA in all linear layers of an encoder-decoder, in peft's choice of an encoder's."""
+    from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICES
+
+    text_to_text = model.config.is_encoder_decoder
+    chosen = not text_to_text and model.config.model_type in CHOICES
     if config.quantize_base:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     adapted = get_peft_model(
         model,
         LoraConfig(
-            task_type=TaskType.SEQ_2_SEQ_LM,
+            # of a classifier the head is trained as well
+            task_type=TaskType.SEQ_2_SEQ_LM if text_to_text else TaskType.SEQ_CLS,
             r=config.lora_rank,
             lora_alpha=config.lora_alpha * config.lora_rank,
-            target_modules=_LINEAR,
+            target_modules=None if chosen else "all-linear",
         ),
     )
     return Trainee(adapted.get_base_model(), adapted)
 
 
 def _freeze(model: Any, config: TrainingConfig) -> None:
-    frozen = [model.shared] if config.freeze_embeddings else []
+    """Freeze embeddings, the encoder without them, and the first blocks of every stack."""
+    from torch import nn
+
+    embeddings = model.get_input_embeddings()
+    text_to_text = model.config.is_encoder_decoder
+    encoder = model.get_encoder() if text_to_text else model.base_model
+    frozen = list(embeddings.parameters()) if config.freeze_embeddings else []
     if config.freeze_encoder:
-        frozen += [*model.encoder.block, model.encoder.final_layer_norm]
-    for stack in (model.encoder, model.decoder):
-        if config.freeze_blocks > len(stack.block):
+        shared = set(embeddings.parameters())  # with the decoder
+        frozen += [parameter for parameter in encoder.parameters() if parameter not in shared]
+    for stack in (encoder, model.get_decoder()) if text_to_text else (encoder,):
+        blocks = next(module for module in stack.modules() if isinstance(module, nn.ModuleList))
+        if config.freeze_blocks > len(blocks):
             raise AdapterError(
-                f"freeze_blocks={config.freeze_blocks}: the model has {len(stack.block)} blocks"
+                f"freeze_blocks={config.freeze_blocks}: the model has {len(blocks)} blocks"
             )
-        frozen += stack.block[: config.freeze_blocks]
-    for module in frozen:
-        module.requires_grad_(False)
+        frozen += [p for block in blocks[: config.freeze_blocks] for p in block.parameters()]
+    for parameter in frozen:
+        parameter.requires_grad_(False)

@@ -1,54 +1,54 @@
-"""Where a training has come to, on disk: what it goes on from after it was broken off.
+"""Checkpoints that an interrupted training resumes from, and the lock of its directory.
 
-A checkpoint holds what changes and nothing else: the trained weights, the optimiser's tensors and
-the position, as safetensors and JSON. Random numbers and the order of the data follow from seed
-and step, and need not be kept.
+A checkpoint holds what changes: the trained weights, the optimiser's tensors and the trainer's
+state, as safetensors and JSON. Random numbers and the order of the data follow from seed and step.
+The best model, a Hugging Face directory, is written by `trainer`.
 """
 
-import fcntl
 import json
 import logging
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from qa_assets.core import files
 
 if TYPE_CHECKING:
     import torch
 
-_log = logging.getLogger(__name__)
-_POSITION, _WEIGHTS, _OPTIMIZER = "position.json", "weights.safetensors", "optimizer.safetensors"
+logger = logging.getLogger(__name__)
+_STATE, _WEIGHTS, _OPTIMIZER = "state.json", "weights.safetensors", "optimizer.safetensors"
 _NAME = re.compile(r"resume-(\d+)")
-_PATIENCE = 60  # seconds for which another process may still be dying
+_PATIENCE = 60  # seconds in which another process may end
 _FULL = ("No space left", "File too large", "Disk quota exceeded")
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot go on; the message names the step and the remedy."""
+    """A training that cannot continue; the message names the step and the remedy."""
 
 
 class DivergedError(TrainingError):
-    """A loss or a gradient that is not finite: with the same settings it would be so again."""
+    """A loss or a gradient that is not finite; with the same settings it will be so again."""
 
 
 @dataclass
-class Position:
+class TrainerState:
     """How far a training has come.
 
     Attributes:
-        step: optimiser steps that were taken.
-        seconds: they took, with what lay between them.
-        consumed: SHA-256 chained over the examples of every step, in their order.
+        step: optimiser steps taken.
+        seconds: of the whole training, evaluations included.
+        consumed: SHA-256 chained over the prompts of every step, in their order.
         losses: of the steps since the last point of the history.
-        history: see `loop.TrainingResult`, like the rest.
-        evaluations: metrics of each.
-        metrics: of the best one.
+        history: see `result.TrainingResult`, like the rest.
+        evaluations: metrics of every evaluation.
+        metrics: of the best evaluation.
     """
 
     step: int = 0
@@ -65,26 +65,24 @@ def only_one(out: Path) -> Iterator[None]:
     """Hold a directory, so that no other process trains into it meanwhile.
 
     Raises:
-        TrainingError: another one does, and does not end within a minute.
+        TrainingError: another process does, and does not end within a minute.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TrainingError(f"{out}: another process trains there") from None
-                time.sleep(0.2)
+    lock = FileLock(out / ".lock", timeout=_PATIENCE, poll_interval=0.2)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(f"{out}: another process trains there") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def save(
     out: Path,
-    shape: dict[str, Any],
-    position: Position,
+    fingerprint: dict[str, Any],
+    state: TrainerState,
     parameters: "dict[str, torch.nn.Parameter]",
     optimizer: "torch.optim.Optimizer",
 ) -> None:
@@ -92,8 +90,8 @@ def save(
 
     Args:
         out: the training's directory.
-        shape: all that the training depends on.
-        position: where it has come to.
+        fingerprint: all that the trained weights depend on.
+        state: how far the training has come.
         parameters: the trained weights by name.
         optimizer: of those.
 
@@ -105,39 +103,39 @@ def save(
         for name, parameter in parameters.items()
         for key, value in optimizer.state[parameter].items()
     }
-    path = out / f"resume-{position.step}"
+    path = out / f"resume-{state.step}"
     with room_for(path), files.replacing(path) as unfinished:
         unfinished.mkdir()
         write_tensors(dict(parameters), unfinished / _WEIGHTS)
         write_tensors(tensors, unfinished / _OPTIMIZER)
-        (unfinished / _POSITION).write_text(
-            json.dumps({"shape": shape, "position": asdict(position)}), encoding="utf-8"
+        (unfinished / _STATE).write_text(
+            json.dumps({"fingerprint": fingerprint, "state": asdict(state)}), encoding="utf-8"
         )
     for other in checkpoints(out):
         if other != path:
             shutil.rmtree(other)
-    _log.info("checkpoint at step %d", position.step)
+    logger.info("checkpoint at step %d", state.step)
 
 
 def restore(
     out: Path,
-    shape: dict[str, Any],
+    fingerprint: dict[str, Any],
     parameters: "dict[str, torch.nn.Parameter]",
     optimizer: "torch.optim.Optimizer",
-) -> Position:
-    """Go on from the last checkpoint: fill weights and optimiser; a new position if there is none.
+) -> TrainerState:
+    """Resume from the last checkpoint: fill weights and optimiser; a new state if there is none.
 
     Raises:
         TrainingError: the checkpoint is of another training.
     """
     import torch
 
-    found = checkpoints(out)
-    if not found:
-        return Position()
-    path = found[-1]
-    values = json.loads((path / _POSITION).read_text(encoding="utf-8"))
-    require_same(path, values["shape"], shape)
+    paths = checkpoints(out)
+    if not paths:
+        return TrainerState()
+    path = paths[-1]
+    content = json.loads((path / _STATE).read_text(encoding="utf-8"))
+    require_same(path, content["fingerprint"], fingerprint)
     weights, tensors = read_tensors(path / _WEIGHTS), read_tensors(path / _OPTIMIZER)
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -148,13 +146,13 @@ def restore(
                 for key, value in tensors.items()
                 if key.startswith(prefix)
             }
-    position = Position(**values["position"])
-    _log.info("going on from step %d", position.step)
-    return position
+    state = TrainerState(**content["state"])
+    logger.info("going on from step %d", state.step)
+    return state
 
 
 def require_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise `TrainingError` where a training's directory is of another one."""
+    """Raise `TrainingError` where two fingerprints differ: the directory is of another training."""
     changed = [
         f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
         for name in sorted(before.keys() | now.keys())
@@ -168,20 +166,20 @@ def require_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> Non
 
 
 def checkpoints(out: Path) -> list[Path]:
-    """The whole checkpoints in a training's directory, in order."""
-    found = [path for path in out.glob("resume-*") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+    """The complete checkpoints in a training's directory, in order."""
+    paths = [path for path in out.glob("resume-*") if _NAME.fullmatch(path.name)]
+    return sorted(paths, key=lambda path: int(path.name.split("-")[1]))
 
 
 def clear(out: Path) -> None:
-    """Remove what a training was to go on from."""
+    """Remove all checkpoints of a training."""
     for path in checkpoints(out):
         shutil.rmtree(path)
 
 
 @contextmanager
 def room_for(path: Path) -> Iterator[None]:
-    """Raise `TrainingError` where writing fails for want of room."""
+    """Raise `TrainingError` where writing fails because the disk is full."""
     from safetensors import SafetensorError
 
     try:
@@ -201,7 +199,7 @@ def write_tensors(tensors: "dict[str, torch.Tensor]", path: Path) -> None:
     """Write tensors as safetensors."""
     from safetensors.torch import save_file
 
-    save_file({name: one.detach().contiguous() for name, one in tensors.items()}, path)
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
 
 
 def read_tensors(path: Path) -> "dict[str, torch.Tensor]":

@@ -1,13 +1,15 @@
-"""What is learnt from: token ids in flat arrays, cached, and the order in which they are taken.
+"""Training data: token ids in flat arrays, cached, and the order in which steps take them.
 
-The order depends on lengths, settings and seed only: neither on the machine nor on how many
-processes train, so that a step's number says which questions have been learnt from.
+The order depends on lengths, settings and seed only, neither on the machine nor on the number of
+processes: the number of a step says which examples have been learnt from.
 """
 
 import hashlib
+import inspect
 import json
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,34 +18,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qa_assets.core import files
-from qa_assets.core.files import hash_files
-from qa_assets.training import features
+from qa_assets.core.examples import Example, read_examples
+from qa_assets.core.task import Task
+from qa_assets.models import tokenization
+from qa_assets.models.family import family
+from qa_assets.models.tokenization import EncodedPrompt
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-_log = logging.getLogger(__name__)
-_VERSION = 1  # of what is cached
-_KEPT = 5  # files of the cache
-_POOL = 100  # parts among which examples are sorted by length
+logger = logging.getLogger(__name__)
+_VERSION = 2  # of the cache's format
+_KEPT = 5  # files in the cache
+_POOL = 100  # parts among which prompts are sorted by length
 _PART_TOKENS = 4096  # of a part, padding included
 _SHORT = 90  # percentile of target lengths up to which targets share a part
 _IGNORED = -100  # the label that Hugging Face's and PyTorch's losses leave out
-_COUNTS = ("truncated", "windowed", "lost", "truncated_targets")
 
 Integers = NDArray[np.int64]
 Step = list[list[int]]
-"""The examples of an optimiser step, by the parts in which they are computed."""
+"""The prompts of an optimiser step by number, in the parts that are computed together."""
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Token ids of many texts, one after the other."""
+    """Token ids of many texts, concatenated."""
 
     values: NDArray[np.int32]
     offsets: Integers
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[int]]) -> "Sequences":
+        """Concatenate texts."""
+        offsets = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum([len(text) for text in texts], out=offsets[1:])
+        tokens = (token for text in texts for token in text)
+        return cls(np.fromiter(tokens, np.int32, int(offsets[-1])), offsets)
 
     @cached_property
     def lengths(self) -> Integers:
@@ -62,15 +74,32 @@ class Sequences:
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Sources and targets, `counts` of what was cut by the names of `features.Features`."""
+class Dataset:
+    """Sources and targets of prompts.
+
+    Attributes:
+        sources: what the model reads.
+        targets: what it learns to say, or labels.
+        counts: `windowed` examples became several windows; `lost` are those of them with
+            references of which every window abstains; `truncated` sources and `truncated_targets`
+            were cut at their end.
+    """
 
     sources: Sequences
     targets: Sequences
     counts: dict[str, int]
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all token ids."""
+        digest = hashlib.sha256()
+        for texts in (self.sources, self.targets):
+            digest.update(np.ascontiguousarray(texts.values).data)
+            digest.update(np.ascontiguousarray(texts.offsets).data)
+        return digest.hexdigest()
+
     def batch(self, numbers: list[int], pad_id: int) -> "dict[str, torch.Tensor]":
-        """The arguments of `fast_t5.FastT5` for some examples."""
+        """The arguments of `Family.loss` for some prompts."""
         input_ids = self.sources.padded(numbers, pad_id)
         return {
             "input_ids": input_ids,
@@ -78,91 +107,127 @@ class Examples:
             "labels": self.targets.padded(numbers, _IGNORED),
         }
 
+    def epoch(self, number: int, config: TrainingConfig) -> list[Step]:
+        """The steps of an epoch, counted from 0."""
+        return epoch_steps(self.sources.lengths, self.targets.lengths, config, number)
+
+    def steps_from(self, step: int, config: TrainingConfig) -> Iterator[Step]:
+        """The steps from one on, of one epoch after the other, without end."""
+        epoch = 0
+        while True:
+            steps = self.epoch(epoch, config)
+            yield from steps[step:]
+            step = max(0, step - len(steps))
+            epoch += 1
+
 
 def load(
     path: Path,
+    task: Task,
     tokenizer: "PreTrainedTokenizerBase",
     config: TrainingConfig,
-    null_text: str,
     cache: Path | None = None,
     limit: int | None = None,
-) -> tuple[Examples, str]:
-    """The examples of rows, and a hash of all that shapes them.
+) -> Dataset:
+    """The prompts of a split, tokenised.
 
     Args:
-        path: Parquet of rows, see `features.read_rows`.
+        path: Parquet of examples.
+        task: makes the prompts.
         tokenizer: the model's.
-        config: lengths in tokens, and the seed by which rows are drawn.
-        null_text: the target of windows without an answer.
-        cache: directory to keep token ids in, by that hash; none: tokenise every time.
-        limit: rows to draw at most.
+        config: lengths in tokens, and the seed by which examples are sampled.
+        cache: directory to keep token ids in; None: tokenise every time.
+        limit: examples to sample at most.
 
     Raises:
-        RowsError: the rows cannot be read.
+        ExamplesError: the examples cannot be read.
     """
-    shape = {
+    if cache is None or not path.exists():
+        return encode(read_examples(path, limit, config.seed), task, tokenizer, config)
+    lengths = {"max_source_tokens", "max_target_tokens", "window_overlap_tokens"}
+    key = {
         "version": _VERSION,
-        "rows": hash_files(path) if path.exists() else None,
-        "vocabulary": hashlib.sha256(tokenizer.sp_model.serialized_model_proto()).hexdigest(),
-        "null_text": null_text,
+        "examples": files.hash_files(path),
         "limit": [limit, config.seed] if limit else None,
-        **config.model_dump(
-            include={"max_source_tokens", "max_target_tokens", "window_overlap_tokens"}
-        ),
+        "tokenizer": tokenization.fingerprint(tokenizer),
+        "task": task.spec(),
+        "code": _code_of(task),
+        **config.model_dump(include=lengths),
     }
-    key = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
-    if cache is None:
-        return _encoded(path, tokenizer, config, null_text, limit), key
-    kept = cache / f"{key[:32]}.parquet"
-    with files.locked(cache / ".lock"):  # one of several workers or trials tokenises for all
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    kept = cache / f"{digest[:32]}.parquet"
+    with files.locked(cache / ".lock"):  # the first of several workers or trials tokenises for all
         if kept.exists():
-            _log.info("token ids from %s", kept)
-            return _read(kept), key
-        examples = _encoded(path, tokenizer, config, null_text, limit)
-        _write(examples, kept)
-    return examples, key
+            logger.info("token ids from %s", kept)
+            return _read(kept)
+        dataset = encode(read_examples(path, limit, config.seed), task, tokenizer, config)
+        _write(dataset, kept)
+    return dataset
 
 
-def _encoded(
-    path: Path,
+def _code_of(task: Task) -> str:
+    """SHA-256 of the task's modules, which make the prompts."""
+    folder = Path(inspect.getfile(type(task))).parent
+    hashes = [files.hash_files(module) for module in sorted(folder.glob("*.py"))]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def encode(
+    examples: Sequence[Example],
+    task: Task,
     tokenizer: "PreTrainedTokenizerBase",
     config: TrainingConfig,
-    null_text: str,
-    limit: int | None,
-) -> Examples:
-    encoded = features.encode(
-        features.read_rows(path, limit, config.seed), tokenizer, config, null_text
+) -> Dataset:
+    """Tokenise examples, long ones in windows; what is too long all the same is cut at its end."""
+    encoded = tokenization.encode_prompts(
+        task, examples, tokenizer, config.max_source_tokens, config.window_overlap_tokens
     )
-    counts = {name: value for name, value in asdict(encoded).items() if name in _COUNTS}
-    return Examples(_flat(encoded.sources), _flat(encoded.targets), counts)
+    prompts = [prompt for windows in encoded for prompt in windows]
+    sources, truncated = tokenization.cut(
+        [prompt.ids for prompt in prompts], config.max_source_tokens
+    )
+    targets, truncated_targets = family(task.kind).encode_targets(
+        [prompt.prompt for prompt in prompts], tokenizer, task, config.max_target_tokens
+    )
+    counts = {
+        "windowed": sum(len(windows) > 1 for windows in encoded),
+        "lost": sum(_is_lost(task, *pair) for pair in zip(examples, encoded, strict=True)),
+        "truncated": truncated,
+        "truncated_targets": truncated_targets,
+    }
+    if any(counts.values()):
+        logger.info(
+            "%d examples, %d prompts: %s", len(examples), len(prompts),
+            ", ".join(f"{value} {name}" for name, value in counts.items()),
+        )  # fmt: skip
+    return Dataset(Sequences.of(sources), Sequences.of(targets), counts)
 
 
-def _flat(texts: list[list[int]]) -> Sequences:
-    offsets = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum([len(text) for text in texts], out=offsets[1:])
-    values = np.fromiter((token for text in texts for token in text), np.int32, int(offsets[-1]))
-    return Sequences(values, offsets)
+def _is_lost(task: Task, example: Example, windows: Sequence[EncodedPrompt]) -> bool:
+    targets = {tuple(window.prompt.targets) for window in windows}
+    return len(windows) > 1 and bool(example.references) and targets == {(task.abstention,)}
 
 
-def _write(examples: Examples, path: Path) -> None:
+def _write(dataset: Dataset, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def column(one: Sequences) -> Any:
-        return pa.LargeListArray.from_arrays(one.offsets, one.values)
+    def column(texts: Sequences) -> Any:
+        return pa.LargeListArray.from_arrays(texts.offsets, texts.values)
 
-    table = pa.table({"source": column(examples.sources), "target": column(examples.targets)})
-    for old in sorted(path.parent.glob("*.parquet"), key=lambda one: one.stat().st_mtime)[:-_KEPT]:
+    table = pa.table({"source": column(dataset.sources), "target": column(dataset.targets)})
+    by_age = sorted(path.parent.glob("*.parquet"), key=lambda file: file.stat().st_mtime)
+    for old in by_age[:-_KEPT]:
         old.unlink()
     with files.replacing(path) as unfinished:
         pq.write_table(
-            table.replace_schema_metadata({"counts": json.dumps(examples.counts)}),
+            table.replace_schema_metadata({"counts": json.dumps(dataset.counts)}),
             unfinished,
             compression="zstd",
         )
 
 
-def _read(path: Path) -> Examples:
+def _read(path: Path) -> Dataset:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path).combine_chunks()
@@ -172,21 +237,21 @@ def _read(path: Path) -> Examples:
         return Sequences(array.flatten().to_numpy(), array.offsets.to_numpy())
 
     counts = json.loads(table.schema.metadata[b"counts"])
-    return Examples(sequences("source"), sequences("target"), counts)
+    return Dataset(sequences("source"), sequences("target"), counts)
 
 
 def epoch_steps(
     sources: Integers, targets: Integers, config: TrainingConfig, epoch: int
 ) -> list[Step]:
-    """The optimiser steps of one epoch; every example occurs once.
+    """The optimiser steps of one epoch; every prompt occurs once.
 
-    Parts hold examples of like length, and a step parts of all lengths. The few examples with long
-    targets have parts of their own, as each would pad all targets beside it, unless a part is all
-    of a step. `max_batch_tokens` splits parts further: the questions of a step stay the same, and
-    but for dropout's random numbers its gradients.
+    A part holds prompts of similar length, a step parts of all lengths. Prompts with long targets
+    are few, and would pad the targets beside them: they have parts of their own, unless a part is
+    all of a step. `max_batch_tokens` splits parts further, which changes neither the prompts of a
+    step nor, random numbers of dropout aside, its gradients.
 
     Args:
-        sources: tokens of each example's source.
+        sources: tokens of each prompt's source.
         targets: of its target.
         config: batch sizes and seed.
         epoch: from 0.
@@ -194,15 +259,16 @@ def epoch_steps(
     rng = np.random.default_rng((config.seed, epoch))
     part_tokens = min(_PART_TOKENS, config.batch_tokens)
     order = rng.permutation(len(sources))
-    most = np.percentile(targets, _SHORT) if config.batch_tokens > _PART_TOKENS else targets.max()
-    long = targets[order] > most
-    pool = max(1, round(_POOL * part_tokens / sources.mean()))
+    several = config.batch_tokens > _PART_TOKENS
+    longest = np.percentile(targets, _SHORT) if several else targets.max()
+    long = targets[order] > longest
+    pool_size = max(1, round(_POOL * part_tokens / sources.mean()))
     parts: list[list[int]] = []
     for group in (order[~long], order[long]):
-        for start in range(0, len(group), pool):
-            among = group[start : start + pool]
-            among = among[np.argsort(-sources[among], kind="stable")]
-            parts += _parts(among.tolist(), sources, part_tokens)
+        for start in range(0, len(group), pool_size):
+            pool = group[start : start + pool_size]
+            pool = pool[np.argsort(-sources[pool], kind="stable")]
+            parts += _parts(pool.tolist(), sources, part_tokens)
     steps: list[Step] = []
     room = 0.0
     for number in rng.permutation(len(parts)):
@@ -215,16 +281,17 @@ def epoch_steps(
     return steps
 
 
-def _parts(numbers: list[int], lengths: Integers, most: int) -> list[list[int]]:
-    """Examples, the longest first, in parts of at most `most` tokens with padding, or of one."""
+def _parts(numbers: list[int], lengths: Integers, max_tokens: int) -> list[list[int]]:
+    """Prompts, the longest first, in parts of `max_tokens` at most with padding, or of one."""
     parts: list[list[int]] = []
     for number in numbers:
-        if not parts or (len(parts[-1]) + 1) * lengths[parts[-1][0]] > most:
+        if not parts or (len(parts[-1]) + 1) * lengths[parts[-1][0]] > max_tokens:
             parts.append([])
         parts[-1].append(number)
     return parts
 
 
-def share(step: Step, rank: int, world_size: int) -> Step:
-    """What one of several processes computes of a step: of each part its share of the examples."""
-    return [mine for part in step if (mine := part[rank::world_size])]
+def shard(step: Step, rank: int, world_size: int) -> Step:
+    """What one of several processes computes of a step: its share of the prompts of each part."""
+    shards = [part[rank::world_size] for part in step]
+    return [part for part in shards if part]

@@ -1,4 +1,4 @@
-"""What turns gradients into steps: the optimiser and the schedule of its learning rate."""
+"""The optimiser, and the schedule of its learning rate."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ _SCHEDULES = {
 def make_optimizer(
     config: TrainingConfig, parameters: "list[torch.nn.Parameter]"
 ) -> "torch.optim.Optimizer":
-    """The optimiser that the settings name."""
+    """The optimiser that the configuration names."""
     import torch
 
     if config.optimizer == "adafactor":
@@ -37,7 +37,7 @@ def make_optimizer(
 def learning_rates(
     config: TrainingConfig, optimizer: "torch.optim.Optimizer", total: int
 ) -> Callable[[float], float]:
-    """The learning rate after so many of `total` steps, which need be no whole number."""
+    """A function from the number of steps taken, also a fraction, to the learning rate."""
     from transformers import get_scheduler
 
     scheduler = get_scheduler(

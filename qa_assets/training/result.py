@@ -1,4 +1,4 @@
-"""What a training has come to, as it is kept beside its checkpoint."""
+"""The result of a training, as `training.json` beside its checkpoint holds it."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -12,22 +12,22 @@ RESULT = "training.json"
 
 @dataclass
 class TrainingResult:
-    """What a training has come to.
+    """The outcome of a training.
 
     Attributes:
         checkpoint: Hugging Face directory of the best evaluation.
         metrics: of the best evaluation, scores in percent.
         evaluations: the metrics of every evaluation.
-        history: points of the loss, see `steps.Stepper.steps`.
-        steps: optimiser steps that were taken.
+        history: points of the loss, see `throughput.Meter.point`.
+        steps: optimiser steps taken.
         seconds: of the whole training, evaluations included.
-        consumed: SHA-256 over what was learnt from, in its order.
-        finished: not, where its time was up and it is to go on later.
-        truncated: training sources that were cut.
-        windowed: training questions whose context became several windows.
-        lost: answers that none of those windows holds whole.
-        truncated_targets: answers that were cut.
-        shape: all that the training depends on.
+        consumed: SHA-256 chained over the prompts of every step, in their order.
+        finished: False where its time was up, and it will resume later.
+        truncated: see `dataset.Dataset.counts`, like the next three.
+        windowed: examples that became several windows.
+        lost: those of them whose windows hold no reference.
+        truncated_targets: targets that were cut.
+        fingerprint: all that the trained weights depend on.
     """
 
     checkpoint: Path
@@ -42,7 +42,7 @@ class TrainingResult:
     windowed: int = 0
     lost: int = 0
     truncated_targets: int = 0
-    shape: dict[str, Any] = field(default_factory=dict)
+    fingerprint: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write all of it as JSON, whole or not at all."""

@@ -1,125 +1,115 @@
-"""From trials to the candidate: best by valid F1, abstention calibrated."""
+"""From trials to the candidate: the best by its score on valid, with calibrated abstention."""
 
+import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from qa_assets.models import base_model, decoding
+from qa_assets.core.examples import Example, Prediction
+from qa_assets.core.task import Task
+from qa_assets.models.base_model import CALIBRATION
+from qa_assets.models.family import PredictOptions, family, predict
 from qa_assets.training import calibration
 from qa_assets.training.config import TrainingConfig
 
-Score = Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]]
-ScoreEach = Callable[[str, Sequence[str]], float]
-
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A Hugging Face directory and its F1 on valid, in percent."""
+    """The Hugging Face directory of a trial, and its primary score on valid in percent."""
 
     name: str
     path: Path
-    valid_f1: float
+    score: float
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen; scores in percent on the same valid rows."""
+    """The chosen trial; figures of `Task.score` on the same valid examples.
+
+    Attributes:
+        chosen: the trial's name.
+        calibration: None where the task never abstains.
+        valid: of the candidate.
+        valid_untuned: of the base model.
+    """
 
     chosen: str
-    calibration: calibration.Calibration
+    calibration: calibration.Calibration | None
     valid: dict[str, float]
     valid_untuned: dict[str, float]
-
-
-def answers(
-    model: str | Path, sources: Sequence[str], config: TrainingConfig, null_text: str
-) -> list[str]:
-    """Greedy answers of a model by name or directory, "" where it says `null_text`."""
-    loaded, tokenizer = base_model.load(model)
-    return decoding.answer(loaded, tokenizer, sources, null_text, **config.answering)[0]
-
-
-def answers_with_confidence(
-    model: str | Path, sources: Sequence[str], config: TrainingConfig, null_text: str
-) -> tuple[list[str], list[float]]:
-    """As `answers`, and the model's own probability of each of them."""
-    loaded, tokenizer = base_model.load(model)
-    return decoding.answer(loaded, tokenizer, sources, null_text, **config.answering)
-
-
-def uncalibrated_answers(
-    model: str | Path,
-    sources: Sequence[str],
-    answered: Sequence[str],
-    config: TrainingConfig,
-    null_text: str,
-) -> list[str]:
-    """What a model would answer without the bias of its abstention, to tell what that is worth.
-
-    Only those sources are decoded again whose answers the bias can have changed.
-
-    Args:
-        model: a directory, calibrated or not.
-        sources: any number of texts.
-        answered: what `answers` returned for them.
-        config: how long answers may be.
-        null_text: what the model says to abstain.
-    """
-    loaded, tokenizer = base_model.load(model)
-    biases = loaded.generation_config.sequence_bias
-    loaded.generation_config.sequence_bias = None
-    result = list(answered)
-    if biases:
-        ((_, bias),) = biases
-        numbers = [number for number, text in enumerate(answered) if (text == "") == (bias > 0)]
-        again, _ = decoding.answer(
-            loaded, tokenizer, [sources[number] for number in numbers], null_text,
-            **config.answering,
-        )  # fmt: skip
-        for number, text in zip(numbers, again, strict=True):
-            result[number] = text
-    return result
 
 
 def select(
     trials: Sequence[Trained],
     base: str | Path,
-    rows: Sequence[dict[str, Any]],
+    task: Task,
+    examples: Sequence[Example],
     out: Path,
-    *,
     config: TrainingConfig,
-    null_text: str,
-    score: Score,
-    score_each: ScoreEach,
 ) -> Selection:
-    """Copy the best model to `out`, with the bias of its abstention.
+    """Copy the best model to `out`, and calibrate its abstention.
 
     Args:
         trials: at least one.
-        base: what the trials started from.
-        rows: valid rows of `source`, `references` and `title`.
+        base: the model that the trials started from.
+        task: scores predictions.
+        examples: of valid.
         out: an empty directory.
-        config: how long sources and answers may be.
-        null_text: what the model says to abstain.
-        score: scores in percent of answers against references.
-        score_each: the same for one answer, from 0 to 1.
+        config: how predictions are computed.
     """
-    sources = [row["source"] for row in rows]
-    references = [row["references"] for row in rows]
-    best = max(trials, key=lambda trial: trial.valid_f1)
-    _log.info("calibrating %s on %d questions", best.name, len(rows))
+    options = config.predict_options
+    best = max(trials, key=lambda trial: trial.score)
+    logger.info("calibrating %s on %d examples", best.name, len(examples))
     shutil.copytree(best.path, out, dirs_exist_ok=True)
-    model, tokenizer = base_model.load(out)
-    calibrated = calibration.calibrate(
-        model, tokenizer, rows, config=config, null_text=null_text, score_each=score_each
-    )
-    calibration.apply(out, calibrated)
-    valid = score(answers(out, sources, config, null_text), references)
-    _log.info("measuring the untuned model on %d questions", len(rows))
-    untuned = score(answers(base, sources, config, null_text), references)
-    return Selection(best.name, calibrated, valid, untuned)
+    model, tokenizer = family(task.kind).load(out, task)
+    calibrated = calibration.calibrate(model, tokenizer, task, examples, options)
+    calibration.apply(out, task, calibrated)
+    valid = task.score(examples, predict(out, task, examples, options))
+    logger.info("evaluating the untuned model on %d examples", len(examples))
+    untuned = task.score(examples, predict(base, task, examples, options))
+    return Selection(best.name, calibrated, valid.figures, untuned.figures)
+
+
+def predict_uncalibrated(
+    model_dir: Path,
+    task: Task,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    options: PredictOptions,
+) -> list[Prediction]:
+    """The predictions of a model without the bias of its abstention, to tell what that is worth.
+
+    Only those examples are predicted again whose prediction the bias can have changed.
+
+    Args:
+        model_dir: a directory, calibrated or not.
+        task: makes prompts and predictions.
+        examples: any number.
+        predictions: of the model as it is, for these.
+        options: how predictions are computed.
+    """
+    result = list(predictions)
+    file = model_dir / CALIBRATION
+    bias = json.loads(file.read_text(encoding="utf-8"))["bias"] if file.exists() else 0.0
+    if not bias:
+        return result
+    numbers = [
+        number
+        for number, prediction in enumerate(predictions)
+        if (prediction.text == "") == (bias > 0)
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory) / "model"
+        copy.mkdir()
+        for path in model_dir.absolute().iterdir():
+            (copy / path.name).symlink_to(path)  # a changed file replaces its link
+        family(task.kind).set_abstention_bias(copy, task, 0.0)
+        again = predict(copy, task, [examples[number] for number in numbers], options)
+    for number, prediction in zip(numbers, again, strict=True):
+        result[number] = prediction
+    return result

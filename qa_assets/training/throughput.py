@@ -1,4 +1,4 @@
-"""How fast a training is: measured at every step, logged every few seconds."""
+"""The throughput of a training: counted at every step, logged every few seconds."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _LOG_SECONDS = 5.0
 
 
@@ -22,28 +22,30 @@ class Meter:
         """
         self.world_size = world_size
         self.logged = self.since = time.monotonic()
-        self.questions = self.tokens = self.places = 0
+        self.examples = self.tokens = self.places = 0
 
     def count(self, batch: "dict[str, torch.Tensor]") -> None:
-        """Count what `dataset.Examples.batch` made; sources and targets are tokens alike."""
-        self.questions += len(batch["labels"])
+        """Count a batch of `dataset.Dataset`; tokens are those of sources and targets."""
+        self.examples += len(batch["labels"])
         self.tokens += int(batch["attention_mask"].sum() + (batch["labels"] >= 0).sum())
         self.places += batch["attention_mask"].numel() + batch["labels"].numel()
 
     def pause(self, seconds: float) -> None:
-        """Leave out of the speed what was done between steps."""
+        """Leave the time between steps out of the throughput."""
         self.since += seconds
 
     def point(
         self, step: int, total: int, loss: float, rate: float, elapsed: float, progress: float
     ) -> dict[str, float]:
-        """A point of the history, over what was counted since the last.
+        """A point of the history: loss, learning rate, throughput, and the share of padding.
+
+        Throughput and padding are over the steps since the last point.
 
         Args:
-            step: how many were taken.
-            total: of how many.
+            step: steps taken.
+            total: steps of the whole training.
             loss: of a target token.
-            rate: of learning.
+            rate: the learning rate.
             elapsed: seconds since the training began.
             progress: of the training, from 0 to 1.
         """
@@ -52,18 +54,18 @@ class Meter:
             "step": step,
             "loss": loss,
             "learning_rate": rate,
-            "questions_per_second": self.questions * self.world_size / seconds,
+            "examples_per_second": self.examples * self.world_size / seconds,
             "tokens_per_second": self.tokens * self.world_size / seconds,
             "padding": 1 - self.tokens / self.places,
         }
         if time.monotonic() - self.logged > _LOG_SECONDS or progress >= 1:
             self.logged = time.monotonic()
-            _log.info(
-                "step %d of %d: loss %.3f, learning rate %.1e, %.0f questions/s, %.0f tokens/s, "
+            logger.info(
+                "step %d of %d: loss %.3f, learning rate %.1e, %.0f examples/s, %.0f tokens/s, "
                 "%.1f %% padding, %.0f s to go",
-                step, total, loss, rate, point["questions_per_second"],
+                step, total, loss, rate, point["examples_per_second"],
                 point["tokens_per_second"], 100 * point["padding"], elapsed * (1 / progress - 1),
             )  # fmt: skip
         self.since = time.monotonic()
-        self.questions = self.tokens = self.places = 0
+        self.examples = self.tokens = self.places = 0
         return point

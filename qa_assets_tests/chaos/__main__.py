@@ -1,4 +1,4 @@
-"""`make chaos`: at least 50 kills over at least 2,000 questions; exit code 1 on any violation."""
+"""`make chaos`: at least 50 kills over at least 2,000 requests; exit code 1 on any violation."""
 
 import argparse
 import shutil
@@ -17,24 +17,24 @@ from qa_assets_tests.chaos.rounds import Chaos, Result
 
 
 def main() -> int:
-    """Run the rounds and say what came of them."""
+    """Run the rounds and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--per-round", type=int, default=50, help="messages sent in each round")
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     jars = load_settings().jars
     ensure_jars(jars)
     home = Path(tempfile.mkdtemp(prefix="qa-assets-chaos-"))
-    console.print(f"{asked.kills} kills, seed {asked.seed}, under {home}")
+    console.print(f"{options.kills} kills, seed {options.seed}, under {home}")
     make_model(home)
-    result = Chaos(home, jars, asked.seed).run(
-        asked.kills, asked.per_round, lambda line: console.print(line)
+    result = Chaos(home, jars, options.seed).run(
+        options.kills, options.per_round, lambda line: console.print(line)
     )
     show(result, console)
     if result.violations:
-        console.print(f"left for you to look at: {home}")
+        console.print(f"its files are kept under {home}")
         return 1
     shutil.rmtree(home, ignore_errors=True)
     return 0
@@ -49,12 +49,13 @@ def show(result: Result, console: Console) -> None:
         table.add_row(victim, *map(str, counts), str(sum(counts)))
     console.print(table)
     console.print(
-        f"{sum(result.kills.values())} kills in {result.rounds} runs, {result.questions} questions"
-        f" and {result.messages - result.questions} bad messages in {result.batches} batches,"
+        f"{sum(result.kills.values())} kills in {result.rounds} runs, {result.requests} requests"
+        f" and {result.messages - result.requests} bad messages in {result.batches} batches,"
         f" {result.seconds:.0f} s"
     )
-    said = [f"{what}: {count}" for what, count in result.violations.items()]
-    console.print("\n".join(said) or "none lost, none twice, none changed: table, answers, letters")
+    lines = [f"{kind}: {count}" for kind, count in result.violations.items()]
+    none = "none lost, none twice, none changed: table, responses, dead letters"
+    console.print("\n".join(lines) or none)
 
 
 if __name__ == "__main__":

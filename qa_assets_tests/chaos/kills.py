@@ -1,4 +1,4 @@
-"""What is killed, and when: each round's victim and moment are drawn from the seed."""
+"""Kills: each round's victim and moment, drawn from the seed; waiting for it; SIGKILL."""
 
 import random
 import time
@@ -8,13 +8,13 @@ from pathlib import Path
 import psutil
 
 VICTIMS = ("driver", "step", "broker", "driver and broker")
-"""`driver`: Spark's JVM; `step`: the Python process that started it, and in which batches run."""
+"""`driver`: Spark's JVM; `step`: the Python process that started it and runs foreachBatch."""
 _MOMENTS = {
     "start": 1,  # while the session is made, or the model loaded
-    "staging": 2,  # answers are there, the table does not have them
-    "rename": 3,  # the table has them, they are not sent
-    "transaction": 4,  # while they are sent, or just after
-    "batch": 4,  # any time in a batch
+    "staging": 2,  # predicted, not in the table
+    "rename": 3,  # in the table, not published
+    "transaction": 4,  # while they are published, or just after
+    "batch": 4,  # any time in a micro-batch
 }
 _LOOK_S = 0.001
 _START_S = 8.0
@@ -27,7 +27,7 @@ class Kill:
     victim: str
     moment: str
     batches: int
-    """How many batches of the round are left alone before it."""
+    """Micro-batches of the round before it."""
     delay_s: float
 
 
@@ -44,7 +44,7 @@ def draw(rng: random.Random) -> Kill:
 
 
 def wait_for(kill: Kill, step: psutil.Process, out: Path, topic_id: str) -> bool:
-    """Wait for the moment; whether it came before the step had ended by itself."""
+    """Wait for the moment; returns whether it came before the step had ended by itself."""
     table, staging = out / "table" / f"topic_id={topic_id}", out / topic_id / "staging"
     before = _entries(table)
     if kill.moment != "start":
@@ -67,10 +67,10 @@ def wait_for(kill: Kill, step: psutil.Process, out: Path, topic_id: str) -> bool
 
 
 def execute(kill: Kill, step: psutil.Process, broker_pid: int) -> bool:
-    """SIGKILL the victim, or both of them; whether there was one."""
+    """SIGKILL the victim, or both of them; returns whether there was one."""
     victims = []
     if "driver" in kill.victim:
-        victims += [one for one in step.children(recursive=True) if "java" in one.name()]
+        victims += [child for child in step.children(recursive=True) if "java" in child.name()]
     if kill.victim == "step":
         victims.append(step)
     if "broker" in kill.victim:

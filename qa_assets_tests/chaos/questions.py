@@ -1,4 +1,4 @@
-"""The questions of a chaos run, good and bad, and a tiny model that answers each in its own way."""
+"""The requests of a chaos run, good and bad, and a tiny model whose answers differ by request."""
 
 import json
 import random
@@ -30,7 +30,7 @@ def message(number: int, seed: int) -> tuple[bytes, bytes, bool]:
 
 
 def question(number: int) -> dict[str, str]:
-    """A good one, the same for the same number."""
+    """A readable request, the same for the same number."""
     return _drawn(random.Random(number), f"q{number}")
 
 
@@ -41,7 +41,7 @@ def _drawn(draw: random.Random, name: str) -> dict[str, str]:
 
 
 def make_model(home: Path) -> Path:
-    """An exported T5 with random weights, which says other words to each source.
+    """An exported T5 with random weights, whose output depends on every token of the source.
 
     Returns:
         The directory of its ONNX graphs.
@@ -54,12 +54,12 @@ def make_model(home: Path) -> Path:
     from qa_assets.models.base_model import save
 
     texts = [source_text(f"Who {deed}?", f"{name} {deed}.") for name in _NAMES for deed in _DEEDS]
-    base = tiny_t5.create(texts, home / "base", null_text="unavailable", seed=1)
+    base = tiny_t5.create(texts, home / "base", words=["unavailable"], seed=1)
     tokenizer = T5Tokenizer.from_pretrained(base)
     config = T5ForConditionalGeneration.config_class.from_pretrained(base)
     torch.manual_seed(1)
     model = T5ForConditionalGeneration(config)
-    null_token = tokenizer("unavailable").input_ids[0]
-    model.generation_config.sequence_bias = [[[1], 16.0], [[null_token], 20.0]]
+    abstention = tokenizer("unavailable").input_ids[0]
+    model.generation_config.sequence_bias = [[[1], 16.0], [[abstention], 20.0]]
     export(save(model, tokenizer, home / "model"), home / "onnx")
     return home / "onnx"

@@ -1,6 +1,5 @@
-"""The rounds: send some questions, start the step, kill something, until there were enough."""
+"""The rounds: send requests, start the step, kill something, until there were enough kills."""
 
-import json
 import random
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -16,44 +15,46 @@ from confluent_kafka import Producer
 
 from qa_assets.local import process
 from qa_assets.local.broker import Broker, broker
-from qa_assets.streaming.config import KafkaSettings
+from qa_assets.streaming.config import KafkaConfig, StreamConfig, StreamContext
 from qa_assets.streaming.kafka import client_config, end_offsets, ensure_topics
 from qa_assets_tests.chaos import kills
 from qa_assets_tests.chaos.questions import message
+from qa_assets_tests.chaos.step import arguments
 from qa_assets_tests.chaos.verdict import outcome, violations
 from qa_assets_tests.conftest import free_port
+from qa_assets_tests.streaming.stream import stream_context
 
-_BATCH, _WHOLE_BATCH = 10, 200
-"""Messages in a batch: of the runs that are killed, and of the one that is not."""
+_BATCH, _UNDISTURBED_BATCH = 10, 200
+"""Messages in a micro-batch: of the runs that are killed, and of the one that is not."""
 _STEP_S = 1800.0
 _TRIES = 3
 
 
 @dataclass
 class Result:
-    """What the rounds were, and what came of them."""
+    """Counts of the rounds, and the violations."""
 
     kills: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By victim and moment."""
     rounds: int = 0
     messages: int = 0
-    questions: int = 0
+    requests: int = 0
     batches: int = 0
     seconds: float = 0.0
     violations: Counter[str] = field(default_factory=Counter)
 
 
 class Chaos:
-    """A broker, its topics and the consumer's step."""
+    """A broker, a stream on it and its consumer, the step."""
 
     def __init__(self, home: Path, jars: Path, seed: int) -> None:
-        """Take a directory that holds `onnx` or `pipeline`, and gets all else."""
+        """Take a directory that holds `onnx`, and gets all else."""
         self.home, self.jars, self.seed = home, jars, seed
         if not (home / "jars").exists():
             (home / "jars").symlink_to(jars)
         address = f"127.0.0.1:{free_port()}"
-        self.kafka = KafkaSettings(bootstrap_servers=address, consumer_group="chaos")
-        self._lives = ExitStack()
+        self.context = stream_context(KafkaConfig(bootstrap_servers=address), "chaos")
+        self._running = ExitStack()
         self._broker: Broker | None = None
         self._good: set[bytes] = set()
 
@@ -62,8 +63,9 @@ class Chaos:
         rng, result, started = random.Random(self.seed), Result(), time.monotonic()
         try:
             self._start_broker()
-            ensure_topics(self.kafka, [self.kafka.questions_topic])
-            topic_id = end_offsets(self.kafka, self.kafka.questions_topic).topic_id
+            kafka, topic = self.context.kafka, self.context.topics.requests
+            ensure_topics(kafka, [topic])
+            topic_id = end_offsets(kafka, topic).topic_id
             while sum(result.kills.values()) < kill_count:
                 self._send(result, per_round)
                 kill = kills.draw(rng)
@@ -75,35 +77,31 @@ class Chaos:
                     f"{'killed' if done else 'had ended before'}; "
                     f"{sum(result.kills.values())} kills, {time.monotonic() - started:.0f} s"
                 )
-            self._finish(self.kafka, "broken")
-            alone = self.kafka.model_copy(
-                update={
-                    "answers_topic": "answers.whole",
-                    "dead_letter_topic": "dead.whole",
-                    "consumer_group": "whole",
-                }
-            )
-            self._finish(alone, "whole", _WHOLE_BATCH)
+            self._finish(self.context, "killed", _BATCH)
+            # the same requests, as another consumer
+            names = {"responses": "whole.answers", "dead_letters": "whole.dead"}
+            topics = self.context.topics.model_copy(update={**names, "consumer_group": "whole"})
+            undisturbed = replace(self.context, topics=topics)
+            self._finish(undisturbed, "undisturbed", _UNDISTURBED_BATCH)
             result.violations = violations(
-                self.kafka,
-                topic_id,
+                self.context,
                 self._good,
-                outcome(self.kafka, self.home / "broken", topic_id),
-                outcome(alone, self.home / "whole", topic_id),
+                outcome(self.context, self.home / "killed", topic_id),
+                outcome(undisturbed, self.home / "undisturbed", topic_id),
             )
-            table = self.home / "broken" / "table" / f"topic_id={topic_id}"
+            table = self.home / "killed" / "table" / f"topic_id={topic_id}"
             result.batches = len(list(table.iterdir()))
         finally:
-            self._lives.close()
+            self._running.close()
         result.seconds = time.monotonic() - started
         return result
 
     def _round(self, kill: kills.Kill, topic_id: str, rng: random.Random) -> bool:
         assert self._broker is not None
-        child = self._step(self.kafka, "broken")
+        child = self._step(self.context, "killed", _BATCH)
         try:
             step = psutil.Process(child.pid)
-            done = kills.wait_for(kill, step, self.home / "broken", topic_id)
+            done = kills.wait_for(kill, step, self.home / "killed", topic_id)
             if done:
                 done = kills.execute(kill, step, self._broker.pid)
                 if "broker" in kill.victim:
@@ -114,36 +112,33 @@ class Chaos:
         finally:
             process.stop(child, grace_s=5)
 
-    def _finish(self, kafka: KafkaSettings, out: str, batch: int = _BATCH) -> None:
-        """Answer all that is left, undisturbed but by a machine that is too busy to be in time."""
+    def _finish(self, context: StreamContext, out: str, batch: int) -> None:
+        """Answer all that is left, undisturbed but by a machine too busy to be in time."""
         for _ in range(_TRIES):
-            if self._step(kafka, out, batch).wait(_STEP_S) == 0:
+            if self._step(context, out, batch).wait(_STEP_S) == 0:
                 return
         raise RuntimeError(f"undisturbed runs failed: see {self.home / 'step.log'}")
 
-    def _step(
-        self, kafka: KafkaSettings, out: str, batch: int = _BATCH
-    ) -> "subprocess.Popen[bytes]":
-        stream = {"max_offsets_per_trigger": batch, "max_questions_per_run": 1_000_000}
-        given = json.dumps(kafka.model_dump(mode="json"))
+    def _step(self, context: StreamContext, out: str, batch: int) -> "subprocess.Popen[bytes]":
+        config = StreamConfig(max_offsets_per_trigger=batch, max_messages_per_run=1_000_000)
         command: list[str | Path] = [sys.executable, "-m", "qa_assets_tests.chaos.step"]
-        command += [self.home, self.home / out, given, json.dumps(stream)]
+        command += [self.home, self.home / out, *arguments(replace(context, config=config))]
         return process.start(command, self.home / "step.log")
 
     def _start_broker(self) -> None:
-        self._lives.close()
-        self._broker = self._lives.enter_context(
-            broker(self.home / "kafka", self.kafka.bootstrap_servers, self.jars)
+        self._running.close()
+        self._broker = self._running.enter_context(
+            broker(self.home / "kafka", self.context.kafka.bootstrap_servers, self.jars)
         )
 
     def _send(self, result: Result, count: int) -> None:
-        producer = Producer(client_config(self.kafka) | {"enable.idempotence": True})
+        producer = Producer(client_config(self.context.kafka) | {"enable.idempotence": True})
         for number in range(result.messages, result.messages + count):
             key, value, good = message(number, self.seed)
-            producer.produce(self.kafka.questions_topic, value, key)
-            result.questions += good
+            producer.produce(self.context.topics.requests, value, key)
+            result.requests += good
             if good:
                 self._good.add(value)
         if producer.flush(60):
-            raise RuntimeError("the broker did not take the questions")
+            raise RuntimeError("the broker did not take the requests")
         result.messages += count

@@ -1,6 +1,6 @@
-"""The consumer step as a process of its own, to be killed: `python -m qa_assets_tests.chaos.step`.
+"""A consumer as a process of its own, to be killed: `python -m qa_assets_tests.chaos.step`.
 
-Ends with 0 when the questions that were there are answered, with 1 and a message if it cannot.
+Ends with 0 when the requests that were there are answered, with 1 and a message if it cannot.
 """
 
 import argparse
@@ -12,12 +12,18 @@ import sys
 from pathlib import Path
 
 from qa_assets.deployment import serving
-from qa_assets.settings import load_settings
-from qa_assets.spark import create_session, stop_session
-from qa_assets.streaming.config import KafkaSettings, StreamSettings
-from qa_assets.streaming.consumer import answer_available
+from qa_assets.spark import SparkConfig, create_session, stop_session
+from qa_assets.streaming.config import KafkaConfig, StreamConfig, StreamContext, Topics
+from qa_assets.streaming.consumer import process_available
 from qa_assets.streaming.micro_batch import Model
+from qa_assets.tasks.question_answering import TASK
 from qa_assets_tests.tiny_models import import_model
+
+
+def arguments(context: StreamContext) -> list[str]:
+    """A stream as the last three arguments of the command."""
+    models = (context.kafka, context.topics, context.config)
+    return [json.dumps(model.model_dump(mode="json")) for model in models]
 
 
 def main() -> int:
@@ -25,20 +31,21 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("home", type=Path, help="has `jars`, `onnx`; gets `served`")
     parser.add_argument("out", type=Path)
-    parser.add_argument("kafka", type=json.loads)
-    parser.add_argument("stream", type=json.loads)
-    asked = parser.parse_args()
-    faulthandler.register(signal.SIGUSR1)  # where it is, should it not end
+    parser.add_argument("kafka", type=KafkaConfig.model_validate_json)
+    parser.add_argument("topics", type=Topics.model_validate_json)
+    parser.add_argument("config", type=StreamConfig.model_validate_json)
+    options = parser.parse_args()
+    faulthandler.register(signal.SIGUSR1)  # shows where it is, should it not end
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("qa_assets").setLevel(logging.INFO)
-    spark = create_session("chaos", load_settings(home=asked.home))
+    spark = create_session("chaos", SparkConfig(), options.home)
     try:
-        served = asked.home / "served"
+        served = options.home / "served"
         if not served.exists():
-            import_model(spark, asked.home / "onnx", served)
-        model = Model("chaos", serving.answerer(spark, served))
-        kafka, stream = KafkaSettings(**asked.kafka), StreamSettings(**asked.stream)
-        answer_available(spark, kafka, stream, model, asked.out)
+            import_model(spark, options.home / "onnx", served)
+        model = Model("chaos", serving.predictor(spark, served))
+        context = StreamContext(options.kafka, options.topics, options.config, TASK())
+        process_available(spark, context, model, options.out)
     except RuntimeError as error:
         logging.getLogger("chaos").error("%s: %s", type(error).__name__, error)
         return 1

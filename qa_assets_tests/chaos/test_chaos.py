@@ -11,7 +11,7 @@ from qa_assets_tests.chaos.rounds import Chaos
 
 
 @pytest.mark.timeout(300)
-def test_what_is_killed_changes_nothing(
+def test_kills_change_nothing(
     jars_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = [
@@ -24,4 +24,4 @@ def test_what_is_killed_changes_nothing(
     result = Chaos(tmp_path, jars_dir, seed=2).run(3, per_round=20, say=lambda _: None)
     assert not result.violations
     assert sum(result.kills.values()) == 3
-    assert result.questions > 40
+    assert result.requests > 40

@@ -1,4 +1,4 @@
-"""Whether none was lost, none told twice and none changed, by the table and by the topics."""
+"""Whether no response was lost, repeated or changed, by the table and by the topics."""
 
 import json
 from collections import Counter
@@ -6,72 +6,80 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qa_assets.streaming.config import KafkaSettings
+from qa_assets.streaming.config import StreamContext
 from qa_assets.streaming.responses import DEAD_LETTER
-from qa_assets.streaming.table import read_answers
+from qa_assets.streaming.table import ResponseTable
 from qa_assets_tests.streaming.readers import read_committed
+from qa_assets_tests.streaming.stream import header
 
-Place = tuple[int, int]
-_TOLD = ("id", "answer", "duplicate", "partition", "offset")
+Position = tuple[int, int]
+_COMPARED = ["id", "answer", "duplicate", "partition", "offset"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a consumer made of the questions: of each place, all that was told of it."""
+    """All that a consumer wrote for each partition and offset."""
 
-    table: dict[Place, list[Any]]
-    answers: dict[Place, list[Any]]
-    letters: dict[Place, list[Any]]
+    table: dict[Position, list[Any]]
+    responses: dict[Position, list[Any]]
+    letters: dict[Position, list[Any]]
 
 
-def outcome(kafka: KafkaSettings, out: Path, topic_id: str) -> Outcome:
+_KINDS = tuple(Outcome.__dataclass_fields__)
+
+
+def outcome(context: StreamContext, out: Path, topic_id: str) -> Outcome:
     """Read the table, and the topics in `read_committed`."""
-    rows = json.loads(read_answers(out, topic_id)[list(_TOLD)].to_json(orient="records"))
-    told = [json.loads(one.value()) for one in read_committed(kafka, kafka.answers_topic)]
-    letters: dict[Place, list[Any]] = {}
-    for message in read_committed(kafka, kafka.dead_letter_topic):
-        said = {key: value.decode() for key, value in message.headers()}
-        place = tuple(int(said[f"{DEAD_LETTER}{name}"]) for name in ("partition", "offset"))
-        letters.setdefault(place, []).append((message.value(), said[f"{DEAD_LETTER}reason"]))  # type: ignore[arg-type]
-    return Outcome(_by_place(rows), _by_place(told), letters)
+    table = ResponseTable(out, topic_id, context.task.messages).read(_COMPARED)
+    rows = json.loads(table.to_json(orient="records"))
+    responses = read_committed(context.kafka, context.topics.responses)
+    letters: dict[Position, list[Any]] = {}
+    for message in read_committed(context.kafka, context.topics.dead_letters):
+        partition, offset = (
+            int(header(message, f"{DEAD_LETTER}{name}")) for name in ("partition", "offset")
+        )
+        reason = header(message, f"{DEAD_LETTER}reason")
+        letters.setdefault((partition, offset), []).append((message.value(), reason))
+    return Outcome(
+        _by_position(rows),
+        _by_position([json.loads(response.value() or b"") for response in responses]),
+        letters,
+    )
 
 
 def violations(
-    kafka: KafkaSettings, topic_id: str, good: set[bytes], broken: Outcome, whole: Outcome
+    context: StreamContext, good: set[bytes], killed: Outcome, undisturbed: Outcome
 ) -> Counter[str]:
     """Count what went wrong; empty if nothing did.
 
     Args:
-        kafka: the topic of questions.
-        topic_id: its id.
+        context: the stream, for its requests.
         good: the values that can be read.
-        broken: what came of the runs that were killed.
-        whole: of one that was not.
+        killed: the outcome of the runs that were killed.
+        undisturbed: that of a run that was not.
     """
-    found: Counter[str] = Counter()
-    for message in read_committed(kafka, kafka.questions_topic):
-        place = (message.partition(), message.offset())
+    counts: Counter[str] = Counter()
+    for message in read_committed(context.kafka, context.topics.requests):
+        position = (message.partition(), message.offset())
         readable = message.value() in good
-        for kind in ("table", "answers", "letters"):
-            said, expected = (
-                getattr(broken, kind).pop(place, []),
-                getattr(whole, kind).pop(place, []),
-            )
+        for kind in _KINDS:
+            actual = getattr(killed, kind).pop(position, [])
+            expected = getattr(undisturbed, kind).pop(position, [])
             due = int(readable == (kind != "letters"))
-            found[f"{kind}: lost"] += len(said) < due
-            found[f"{kind}: twice"] += len(said) > due
-            found[f"{kind}: changed"] += said[:1] != expected[:1]
-            found[f"{kind}: wrong in the unbroken run"] += len(expected) != due
-            if kind == "letters" and said:
-                found["letters: other bytes"] += said[0][0] != message.value()
-    for kind in ("table", "answers", "letters"):
-        found[f"{kind}: of no question"] += len(getattr(broken, kind))
-    return +found
+            counts[f"{kind}: lost"] += len(actual) < due
+            counts[f"{kind}: twice"] += len(actual) > due
+            counts[f"{kind}: changed"] += actual[:1] != expected[:1]
+            counts[f"{kind}: wrong in the undisturbed run"] += len(expected) != due
+            if kind == "letters" and actual:
+                counts["letters: other bytes"] += actual[0][0] != message.value()
+    for kind in _KINDS:
+        counts[f"{kind}: of no request"] += len(getattr(killed, kind))
+    return +counts
 
 
-def _by_place(rows: list[dict[str, Any]]) -> dict[Place, list[Any]]:
-    places: dict[Place, list[Any]] = {}
+def _by_position(rows: list[dict[str, Any]]) -> dict[Position, list[Any]]:
+    positions: dict[Position, list[Any]] = {}
     for row in rows:
-        said = {name: row[name] for name in _TOLD}
-        places.setdefault((row["partition"], row["offset"]), []).append(said)
-    return places
+        fields = {name: row[name] for name in _COMPARED}
+        positions.setdefault((row["partition"], row["offset"]), []).append(fields)
+    return positions

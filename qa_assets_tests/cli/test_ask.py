@@ -20,7 +20,7 @@ def test_context_is_a_file_or_the_text_itself(tmp_path: Path) -> None:
 
 
 def test_a_model_answers(tmp_path: Path) -> None:
-    model = tiny_t5.create([_CONTEXT] * 20, tmp_path / "model", "unavailable", seed=1)
+    model = tiny_t5.create([_CONTEXT] * 20, tmp_path / "model", ["unavailable"], seed=1)
     told = CliRunner().invoke(
         app, ["ask", "Who led?", "--context", _CONTEXT, "--model", str(model)]
     )
@@ -30,15 +30,16 @@ def test_a_model_answers(tmp_path: Path) -> None:
 
 def test_says_what_is_wrong(tmp_path: Path) -> None:
     def said(*arguments: str) -> str:
-        environment = {"QA_ASSETS_HOME": str(tmp_path), "QA_ASSETS_PROFILE": "quickstart"}
+        environment = {"QA_ASSETS_HOME": str(tmp_path)}
         told = CliRunner().invoke(app, ["ask", *arguments], env=environment)
         assert told.exit_code == 1
         assert not told.stdout
         return told.stderr
 
     assert "the question is empty" in said(" ", "--context", _CONTEXT)
-    assert "holds no text" in said("Who?", "--context", " ")
+    assert "the context is empty" in said("Who?", "--context", " ")
     assert str(tmp_path) in said("Who?", "--context", str(tmp_path))
-    assert "make run PROFILE=quickstart" in said("Who?", "--context", _CONTEXT)
+    assert "make run PIPELINE=quickstart" in said("Who?", "--context", _CONTEXT)
+    assert "needs a --context" in said("Who?")
     nowhere = tmp_path / "nowhere"
     assert "no such directory" in said("Who?", "--context", _CONTEXT, "--model", str(nowhere))

@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 
 from qa_assets.cli import app
 from qa_assets.models import tiny_t5
+from qa_assets.tasks.question_answering import QuestionAnswering
 from qa_assets.tasks.question_answering.generated import generate
-from qa_assets.tasks.question_answering.squad_files import read_questions
+from qa_assets.tasks.question_answering.squad_files import read_examples
 from qa_assets_tests.shared_data import SQUAD_DIR, requires_squad
 
 KEYS = ["exact", "f1", "total", "HasAns_exact", "HasAns_f1", "HasAns_total"]
@@ -34,9 +35,9 @@ def predictions(path: Path, told: dict[str, str]) -> Path:
 
 
 def test_predictions_with_missing_and_unknown_ids(data: Path, tmp_path: Path) -> None:
-    rows = read_questions(data)
-    told = {row["id"]: (row["references"] or [""])[0] for row in rows}
-    answerable = next(row["id"] for row in rows if row["references"])
+    rows = read_examples(data)
+    told = {row.id: (*row.references, "")[0] for row in rows}
+    answerable = next(row.id for row in rows if row.references)
     del told[answerable]
     told["stranger"] = "x"
     file, out = predictions(tmp_path / "said.json", told), tmp_path / "new" / "report"
@@ -66,18 +67,18 @@ def test_old_files_have_no_unanswerable_questions(tmp_path: Path) -> None:
 
 
 def test_model(data: Path, tmp_path: Path) -> None:
-    rows = read_questions(data)
-    texts = [row["source"] for row in rows]
-    model = tiny_t5.create(texts, tmp_path / "model", "unavailable", seed=1)
+    rows = read_examples(data)
+    texts = [QuestionAnswering().prompts(row)[0].source for row in rows]
+    model = tiny_t5.create(texts, tmp_path / "model", ["unavailable"], seed=1)
     result = evaluate("--data", data, "--model", model, "--report", tmp_path / "report")
     assert result.exit_code == 0, result.stderr
-    assert "all" in result.stdout
+    assert "HasAns F1" in result.stdout
     assert "Can its confidence be trusted?" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_bad_input_is_one_message_and_writes_nothing(data: Path, tmp_path: Path) -> None:
     good, strangers, broken = (tmp_path / name for name in ("good", "strangers", "broken"))
-    predictions(good, {read_questions(data)[0]["id"]: ""})
+    predictions(good, {read_examples(data)[0].id: ""})
     predictions(strangers, {"a": "", "b": ""})
     broken.write_text("[")
     out = tmp_path / "out"

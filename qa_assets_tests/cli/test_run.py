@@ -7,18 +7,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from qa_assets.cli.run import Launch
 from qa_assets_tests.conftest import free_port, left_running
 
 
-def run(home: Path, jars_dir: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+def run(
+    home: Path, jars_dir: Path, *options: str, **settings: str
+) -> "subprocess.CompletedProcess[str]":
     (home / "jars").symlink_to(jars_dir)
     environment = {
         "QA_ASSETS_HOME": str(home),
-        "QA_ASSETS_PROFILE": "quickstart",
         "QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
     }
-    command = [str(Path(sys.executable).with_name("qa-assets")), "run"]
+    command = [str(Path(sys.executable).with_name("qa-assets")), "run", *options]
     return subprocess.run(
         command,
         env=os.environ | environment | settings,
@@ -36,11 +39,12 @@ def test_unreadable_data_ends_the_run_with_its_reason(tmp_path: Path, jars_dir: 
     (source / "dev-v2.0.json").write_text("")
     home = tmp_path / "home"
     home.mkdir()
-    told = run(home, jars_dir, QA_ASSETS_DATA_SOURCE=str(source))
+    told = run(home, jars_dir, "--source", str(source))
     assert told.returncode == 1
     assert str(source / "train-v2.0.json") in told.stderr
     assert "Traceback" not in told.stderr
-    assert [path.name for path in (home / "quickstart" / "artifacts").rglob("*")] == ["raw_squad"]
+    made = [path.name for path in (home / "artifacts" / "quickstart").rglob("*")]
+    assert made == ["raw_squad"]
     assert not left_running(home)
 
 
@@ -55,8 +59,34 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, jars_dir: Path) -> None:
 
 
 def test_an_unusable_setting_is_named(tmp_path: Path, jars_dir: Path) -> None:
-    told = run(tmp_path, jars_dir, QA_ASSETS_TRAINING_EPOCHS="many")
+    told = run(tmp_path, jars_dir, QA_ASSETS_KAFKA_PARTITIONS="many")
     assert told.returncode == 2
-    assert "QA_ASSETS_TRAINING_EPOCHS" in told.stderr
+    assert "QA_ASSETS_KAFKA_PARTITIONS" in told.stderr
     assert "'many'" in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_a_pipeline_that_does_not_exist_is_named_with_those_that_do(
+    tmp_path: Path, jars_dir: Path
+) -> None:
+    told = run(tmp_path, jars_dir, "nosuch")
+    assert told.returncode == 2
+    assert "there is no pipeline 'nosuch': there are " in told.stderr
+    assert "quickstart" in told.stderr
+
+
+def test_options_of_a_launch_become_run_config(tmp_path: Path) -> None:
+    more = tmp_path / "more.yaml"
+    more.write_text("ops: {squad__checkpoints: {config: {epochs: 2}}}")
+    launch = Launch("squad", None, None, "mine", "base", 40, None, more)
+    command = launch.command("raw_squad", tmp_path / "config.yaml")
+    assert command[:2] == ["--assets", 'key:"squad/*" or key:"kept_versions"']
+    assert command[2:] == ["--config", str(tmp_path / "config.yaml")]
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["ops"] == {
+        "squad__raw_squad": {"config": {"source": "mine"}},
+        "squad_splits": {"config": {"train_examples": 40}},
+        "squad__checkpoints": {"config": {"base": "base", "epochs": 2}},
+    }
+    assert Launch("squad", job="squad_rollback").command("raw_squad", more) == [
+        "--job", "squad_rollback",
+    ]  # fmt: skip

@@ -18,8 +18,8 @@ from qa_assets_tests.conftest import free_port
 
 def test_reports_are_served_until_the_end(tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path, report_port=free_port())
-    version = settings.artifacts / "test_report" / "v1"
-    url = f"http://127.0.0.1:{settings.report_port}/v1/report.html"
+    version = settings.artifacts / "squad" / "test_report" / "v1"
+    url = f"http://127.0.0.1:{settings.report_port}/squad/v1/report.html"
     with report_server(settings) as server:
         version.mkdir(parents=True)  # the first report may come later than the UI
         (version / "report.html").write_text("<p>report")
@@ -37,7 +37,6 @@ def test_all_of_it_ends_with_it(tmp_path: Path, jars_dir: Path, sent: signal.Sig
     port = free_port()
     environment = {
         "QA_ASSETS_HOME": str(tmp_path),
-        "QA_ASSETS_PROFILE": "quickstart",
         "QA_ASSETS_UI_PORT": str(port),
         "QA_ASSETS_REPORT_PORT": str(free_port()),
         "QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",

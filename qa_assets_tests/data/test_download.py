@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import pytest
 
+from qa_assets.core.task import SourceError
 from qa_assets.data.download import download
-from qa_assets.tasks.question_answering.formats import SourceError
 
 CONTENT = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa_assets.data.leakage import NEAR, Index, overlap, words_of
+from qa_assets.data.leakage import NEAR, Index, leakage, words_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -30,7 +30,8 @@ def test_all_are_found_that_a_comparison_of_each_with_each_finds(
 
 def test_the_same_and_the_near_are_told_apart(spark: "SparkSession") -> None:
     def frame(*rows: tuple[str, str]) -> "DataFrame":
-        return spark.createDataFrame(list(rows), "question string, context string").repartition(2)
+        schema = "inputs struct<question: string, context: string>"
+        return spark.createDataFrame([(row,) for row in rows], schema).repartition(2)
 
     long = "Immunology is strongly experimental in everyday practice but is also theory"
     train = frame(
@@ -44,11 +45,13 @@ def test_the_same_and_the_near_are_told_apart(spark: "SparkSession") -> None:
         ("When was the town of Rouen founded?", "Another one."),
         ("Who was baptised?", "???"),
     )
-    found = overlap(train, test)
-    assert (found.questions, found.same_questions, found.near_questions) == (3, 1, 1)
-    assert (found.contexts, found.same_contexts, found.near_contexts) == (4, 1, 1)
-    assert [one["similarity"] for one in found.examples] == [7 / 8, 9 / 11]
-    assert found.examples[0] == {
+    shared = leakage(train, test, ["question", "context"])
+    questions, contexts = shared["question"], shared["context"]
+    assert (questions.texts, questions.same, questions.near) == (3, 1, 1)
+    assert (contexts.texts, contexts.same, contexts.near) == (4, 1, 1)
+    assert [row["similarity"] for row in contexts.examples] == [9 / 11]
+    assert [row["similarity"] for row in questions.examples] == [7 / 8]
+    assert questions.examples[0] == {
         "similarity": 7 / 8,
         "test": "When was the town of Rouen founded?",
         "train": "When was the old town of Rouen founded?",

@@ -9,9 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from qa_assets.core.descriptions import FileFacts
+from qa_assets.core.task import SourceError
+from qa_assets.data.config import DataConfig
 from qa_assets.data.sources import fetch
-from qa_assets.settings import DataSettings
-from qa_assets.tasks.question_answering.formats import FileFacts, SourceError
+from qa_assets.tasks.question_answering import QuestionAnswering
+
+TASK = QuestionAnswering()
 
 
 def write_squad(path: Path, articles: int = 3) -> None:
@@ -48,8 +52,8 @@ def article(number: int) -> dict[str, Any]:
 def get(source: str | Path, tmp_path: Path, **settings: Any) -> tuple[dict[str, FileFacts], Path]:
     out = tmp_path / "out"
     out.mkdir()
-    data = DataSettings(source=str(source), **settings)
-    return fetch(data, out, tmp_path / "downloads"), out
+    data = DataConfig(source=str(source), **settings)
+    return fetch(TASK, data, out, tmp_path / "downloads"), out
 
 
 @pytest.mark.parametrize(
@@ -68,12 +72,12 @@ def test_local_directory_is_copied_and_counted(tmp_path: Path, train: str, dev: 
     write_squad(source / dev, 2)
     facts, out = get(source, tmp_path)
     assert list(facts) == ["train.json", "dev.json"]
-    assert (facts["train.json"].questions, facts["train.json"].answerable) == (6, 3)
+    assert (facts["train.json"].examples, facts["train.json"].counts["answerable"]) == (6, 3)
     assert (out / "dev.json").read_bytes() == (source / dev).read_bytes()
 
 
 def test_directory_without_the_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"no train file.*QA_ASSETS_DATA_SOURCE"):
+    with pytest.raises(SourceError, match=r"no train file.*data.source"):
         get(tmp_path, tmp_path)
     write_squad(tmp_path / "train.json")
     (tmp_path / "out").rmdir()
@@ -98,7 +102,7 @@ def test_address_through_fsspec(tmp_path: Path) -> None:
     for name in ("train.json", "dev.json"):
         memory.pipe(f"/questions/{name}", (tmp_path / "a.json").read_bytes())
     facts, out = get("memory://questions", tmp_path)
-    assert facts["train.json"].questions == 6
+    assert facts["train.json"].examples == 6
     assert {path.name for path in out.iterdir()} == {"train.json", "dev.json"}
 
 
@@ -146,20 +150,21 @@ def test_data_set_by_the_library_of_the_hub(
             pa.Table.from_pylist(rows[:count]), place / f"{split}-00000-of-00001.parquet"
         )
     facts, out = get(f"hf:{tmp_path / 'set'}", tmp_path)
-    assert {name: one.questions for name, one in facts.items()} == {
+    assert {name: one.examples for name, one in facts.items()} == {
         "train.parquet": 3,
         "dev.parquet": 2,
     }
-    assert facts["train.parquet"].answerable == 3
+    assert facts["train.parquet"].counts["answerable"] == 3
     (tmp_path / "out2").mkdir()
     with pytest.raises(SourceError, match="hf:nobody/no_such_set cannot be had from the hub"):
-        fetch(DataSettings(source="hf:nobody/no_such_set"), tmp_path / "out2", tmp_path / "down")
+        nobody = DataConfig(source="hf:nobody/no_such_set")
+        fetch(TASK, nobody, tmp_path / "out2", tmp_path / "down")
 
 
 def test_generated_source_is_deterministic(tmp_path: Path) -> None:
     hashes = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        facts, _ = get("generated", tmp_path / name, generated_questions=1000)
+        facts, _ = get("generated", tmp_path / name, generated_examples=1000)
         hashes.append({key: one.sha256 for key, one in facts.items()})
     assert hashes[0] == hashes[1]

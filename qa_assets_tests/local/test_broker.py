@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from qa_assets.local.broker import BrokerError, broker
-from qa_assets.streaming.config import KafkaSettings
+from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.kafka import end_offsets, ensure_topics
 from qa_assets_tests.conftest import free_port
 
@@ -40,7 +40,7 @@ def test_topics_outlive_the_broker_and_the_broker_not_its_block(
     jars_dir: Path, tmp_path: Path
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
-    kafka = KafkaSettings(bootstrap_servers=address, partitions=3)
+    kafka = KafkaConfig(bootstrap_servers=address, partitions=3)
     with broker(tmp_path / "data", address, jars_dir) as first:
         ensure_topics(kafka, ["kept"])
         before = end_offsets(kafka, "kept")
@@ -64,7 +64,7 @@ def test_topics_outlive_the_broker_and_the_broker_not_its_block(
 
 def test_it_dies_with_a_parent_that_is_killed(jars_dir: Path, tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
-    kafka = KafkaSettings(bootstrap_servers=address)
+    kafka = KafkaConfig(bootstrap_servers=address)
     parent = subprocess.Popen(
         [sys.executable, "-c", _PARENT, tmp_path / "data", address, jars_dir],
         stdout=subprocess.PIPE,

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.models import any_model, tiny_t5
-from qa_assets.tasks.question_answering.prompts import source_text
+from qa_assets.core.examples import Example, Prediction
+from qa_assets.models import any_model, base_model, tiny_t5
+from qa_assets_tests.training_fixtures import TASK, sources
 
 CONTEXT = "Rollo led the Norse. Ada lives in Kelmar. The river is the Lorne."
-ROWS = [
-    {"question": question, "context": context, "source": source_text(question, context)}
+EXAMPLES = [
+    Example(question, "", {"question": question, "context": context})
     for question, context in (
         ("Who led the Norse?", CONTEXT),
         ("Where does Ada live?", CONTEXT * 30),
@@ -27,7 +28,7 @@ def extractive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
 
     out = tmp_path_factory.mktemp("extractive")
-    words = sorted({w for row in ROWS for w in row["source"].lower().replace(".", " .").split()})
+    words = sorted({w for s in sources(EXAMPLES) for w in s.lower().replace(".", " .").split()})
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
@@ -52,20 +53,42 @@ def extractive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_spans_come_from_the_context(extractive: Path) -> None:
-    said, confidences = any_model.answers(extractive, ROWS, "unavailable")
-    assert all(text in row["context"] for text, row in zip(said, ROWS, strict=True))
-    assert any(said)
-    assert said[-1] == ""
-    assert all(0 <= confidence <= 1 for confidence in confidences)
-    alone, _ = any_model.answers(extractive, ROWS[:1], "unavailable")
-    assert alone == said[:1]
+    predictions = any_model.predict_any(extractive, TASK, EXAMPLES)
+    texts = [prediction.text for prediction in predictions]
+    for text, example in zip(texts, EXAMPLES, strict=True):
+        assert text in example.inputs["context"]
+    assert any(texts)
+    assert texts[-1] == ""
+    assert all(0 <= confidence(prediction) <= 1 for prediction in predictions)
+    alone = any_model.predict_any(extractive, TASK, EXAMPLES[:1])
+    assert [prediction.text for prediction in alone] == texts[:1]
+
+
+def confidence(prediction: Prediction) -> float:
+    assert prediction.confidence is not None
+    return prediction.confidence
 
 
 def test_text_to_text_models_are_asked_by_prompt(tmp_path: Path) -> None:
-    texts = [row["source"] for row in ROWS] * 5
-    model = tiny_t5.create(texts, tmp_path / "t5", "unavailable", seed=1)
-    said, confidences = any_model.answers(model, ROWS, "unavailable")
-    assert len(said) == len(confidences) == len(ROWS)
+    model = tiny_t5.create(sources(EXAMPLES) * 5, tmp_path / "t5", ["unavailable"], seed=1)
+    predictions = any_model.predict_any(model, TASK, EXAMPLES)
+    assert len(predictions) == len(EXAMPLES)
+    assert all(0 <= confidence(prediction) <= 1 for prediction in predictions)
+
+
+def test_abstention_is_in_the_words_of_the_model(tmp_path: Path) -> None:
+    """A model of ours that was trained with another word for it, and says nothing else."""
+    import json
+
+    path = tiny_t5.create(sources(EXAMPLES) * 5, tmp_path / "t5", ["nothing"], seed=1)
+    model, tokenizer = base_model.load(path)
+    (token,) = tokenizer("nothing", add_special_tokens=False)["input_ids"]
+    model.generation_config.sequence_bias = [[[token], 100.0]]
+    base_model.save(model, tokenizer, path)
+    said = any_model.predict_any(path, TASK, EXAMPLES[:1])[0].text
+    assert set(said.split()) == {"nothing"}
+    (path / "calibration.json").write_text(json.dumps({"null_text": said}))
+    assert any_model.predict_any(path, TASK, EXAMPLES[:1])[0].text == ""
 
 
 def test_says_what_is_no_model_to_ask(extractive: Path, tmp_path: Path) -> None:
@@ -73,16 +96,20 @@ def test_says_what_is_no_model_to_ask(extractive: Path, tmp_path: Path) -> None:
     import shutil
 
     with pytest.raises(any_model.ModelError, match="no such directory"):
-        any_model.answers(tmp_path / "nowhere", ROWS, "unavailable")
+        any_model.predict_any(tmp_path / "nowhere", TASK, EXAMPLES)
     with pytest.raises(any_model.ModelError, match="no Hugging Face directory"):
-        any_model.answers(tmp_path, ROWS, "unavailable")
+        any_model.predict_any(tmp_path, TASK, EXAMPLES)
     other = tmp_path / "other"
     shutil.copytree(extractive, other)
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"architectures": ["BertForMaskedLM"]}))
-    with pytest.raises(any_model.ModelError, match="BertForMaskedLM does not answer"):
-        any_model.answers(other, ROWS, "unavailable")
+    with pytest.raises(any_model.ModelError, match="BertForMaskedLM does not do question_answerin"):
+        any_model.predict_any(other, TASK, EXAMPLES)
     shutil.copy(extractive / "config.json", other)
     (other / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(any_model.ModelError, match="cannot be loaded"):
-        any_model.answers(other, ROWS, "unavailable")
+        any_model.predict_any(other, TASK, EXAMPLES)
+    (other / "model.safetensors").unlink()
+    (other / "pytorch_model.bin").write_bytes(b"a pickle, which could run code")
+    with pytest.raises(any_model.ModelError, match="cannot be loaded"):
+        any_model.predict_any(other, TASK, EXAMPLES)

@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.models import base_model
-from qa_assets.training.features import Row
+from qa_assets.core.examples import Example
+from qa_assets.models import base_model, tokens
+from qa_assets_tests.training_fixtures import TASK, sources
 
 
-def test_tokens_are_those_of_sentencepiece(base: Path, rows: list[Row]) -> None:
+def test_tokens_are_those_of_sentencepiece(base: Path, examples: list[Example]) -> None:
     import sentencepiece
 
     _, tokenizer = base_model.load(base)
     reference = sentencepiece.SentencePieceProcessor(model_file=str(base / "spiece.model"))
-    for row in rows[:30]:
-        assert tokenizer(row["source"])["input_ids"] == [*reference.encode(row["source"]), 1]
-        ids = tokenizer(text_target=row["target"])["input_ids"]
-        assert tokenizer.decode(ids, skip_special_tokens=True) == row["target"]
+    for example in examples[:30]:
+        (prompt,) = TASK.prompts(example)
+        assert tokenizer(prompt.source)["input_ids"] == [*reference.encode(prompt.source), 1]
+        ids = tokenizer(text_target=prompt.targets[0])["input_ids"]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == prompt.targets[0]
 
 
 @pytest.mark.parametrize("lacking", ["config.json", "model.safetensors", "spiece.model"])
@@ -27,7 +29,7 @@ def test_says_what_a_directory_lacks(lacking: str, base: Path, tmp_path: Path) -
     broken = tmp_path / "broken"
     shutil.copytree(base, broken)
     (broken / lacking).unlink()
-    with pytest.raises(base_model.BaseModelError, match=f"(?s){lacking}.*QA_ASSETS_MODEL_BASE"):
+    with pytest.raises(base_model.BaseModelError, match=f"(?s){lacking}.*model.base"):
         base_model.load(broken)
 
 
@@ -35,7 +37,7 @@ def test_says_that_a_model_cannot_be_read(base: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(base, broken)
     (broken / "model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(base_model.BaseModelError, match="QA_ASSETS_MODEL_BASE"):
+    with pytest.raises(base_model.BaseModelError, match="model.base"):
         base_model.load(broken)
 
 
@@ -53,20 +55,21 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("offline")
 def test_says_that_the_hub_has_no_such_model() -> None:
-    with pytest.raises(base_model.BaseModelError, match="nobody/nothing.*QA_ASSETS_MODEL_BASE"):
+    with pytest.raises(base_model.BaseModelError, match="nobody/nothing.*model.base"):
         base_model.load("nobody/nothing")
 
 
 @pytest.mark.usefixtures("offline")
 def test_tokens_are_counted_where_there_is_a_vocabulary(
-    base: Path, rows: list[Row], tmp_path: Path
+    base: Path, examples: list[Example], tmp_path: Path
 ) -> None:
-    counter = base_model.piece_counter(str(base))
+    counter = tokens.piece_counter(str(base))
     assert counter is not None
-    ids = base_model.load_tokenizer(base)(rows[0]["source"])["input_ids"]
-    assert counter([rows[0]["source"], ""]) == [len(ids) - 1, 0]
+    (source,) = sources(examples[:1])
+    ids = base_model.load_tokenizer(base)(source)["input_ids"]
+    assert counter([source, ""]) == [len(ids) - 1, 0]
     for name in ("tiny", "nobody/nothing", str(tmp_path / "nowhere")):
-        assert base_model.piece_counter(name) is None
+        assert tokens.piece_counter(name) is None
 
 
 def test_says_that_there_is_no_directory(tmp_path: Path) -> None:

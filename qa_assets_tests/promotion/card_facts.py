@@ -3,12 +3,14 @@
 from typing import Any
 
 from qa_assets.promotion.card import CardFacts
+from qa_assets.tasks.question_answering.task import QuestionAnswering
 from qa_assets_tests.promotion_bench import report
 
 
 def facts_of(**changes: Any) -> CardFacts:
     """The facts of a model trained on SQuAD, with some of them changed."""
-    facts = {
+    facts: dict[str, Any] = {
+        "task": QuestionAnswering(),
         "name": "someone/flan-t5-small-squad",
         "license": "cc-by-sa-4.0",
         "config": {"learning_rate": 3e-4, "max_source_tokens": 512, "max_target_tokens": 8},
@@ -16,7 +18,7 @@ def facts_of(**changes: Any) -> CardFacts:
             "base": "google/flan-t5-small",
             "raw_squad_source": "official",
             "train_split": "0123456789abcdef",
-            "train_split_questions": 4000,
+            "train_split_examples": 4000,
         },
         "valid": {"exact": 59.0, "f1": 61.0},
         "report": report(),
@@ -25,6 +27,5 @@ def facts_of(**changes: Any) -> CardFacts:
             "null_text": "unavailable", "held_out": {"gain": 1.25},
         },
         "data_version": "fedcba9876543210",
-        "example": "question: Who led? context: Rollo led.",
     }  # fmt: skip
     return CardFacts(**(facts | changes))

@@ -1,13 +1,13 @@
-"""The model card says what the metadata says, and its example runs."""
+"""The model card says what the metadata says, and its code runs."""
 
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
+from qa_assets.core.examples import Example
+from qa_assets.models.family import PredictOptions, predict
 from qa_assets.promotion import card
-from qa_assets.training.config import TrainingConfig
-from qa_assets.training.selection import answers
 from qa_assets_tests.promotion.card_facts import facts_of
 from qa_assets_tests.promotion_bench import report
 
@@ -42,7 +42,7 @@ def test_scores_stand_with_their_intervals_and_limits(tmp_path: Path) -> None:
     assert "CC BY-SA 4.0" in text
 
 
-def test_nothing_of_this_machine_is_told(tmp_path: Path) -> None:
+def test_nothing_of_this_machine_is_in_the_card(tmp_path: Path) -> None:
     data = {"base": str(tmp_path / "my-model"), "raw_squad_source": str(tmp_path / "my-data")}
     text = write(tmp_path, data=data)
     assert str(tmp_path) not in text
@@ -57,13 +57,20 @@ def test_generated_data_are_named_as_such(tmp_path: Path) -> None:
     assert "made-up texts and is of no other use" in text
 
 
-def test_example_runs(
+def test_code_runs(
     tmp_path: Path, candidate_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = write(tmp_path, name=str(candidate_model))
     code = text.split("```python\n")[1].split("```")[0]
-    exec(compile(code, "card", "exec"), {})  # noqa: S102 - the card's own example
+    exec(compile(code, "card", "exec"), {})  # noqa: S102 - the card's own code
     printed = capsys.readouterr().out.strip()
-    config = TrainingConfig(max_target_tokens=8, precision="fp32")
-    (answer,) = answers(candidate_model, [facts_of().example], config, "unavailable")
-    assert printed == answer or (not answer and printed == "None")
+    task = facts_of().task
+    example = Example("sample", "sample", task.messages.sample)
+    options = PredictOptions(max_new_tokens=8, precision="fp32")
+    (prediction,) = predict(candidate_model, task, [example], options)
+    assert printed == prediction.text or (not prediction.text and printed == "None")
+
+
+def test_no_section_on_abstention_where_the_task_has_none(tmp_path: Path) -> None:
+    assert "## Abstention" in write(tmp_path)
+    assert "Abstention" not in write(tmp_path, calibration=None)

@@ -10,17 +10,25 @@ from typing import Any
 import pytest
 
 from qa_assets.core.artifacts import Artifact
-from qa_assets.defs.promoting import card_writer
 from qa_assets.models import base_model
-from qa_assets.promotion import champions
+from qa_assets.promotion import champions, gate
 from qa_assets.promotion.champions import Outcome, PromotionError
+from qa_assets.promotion.registry import Registry
 from qa_assets_tests.promotion_bench import Bench, report
 
 
-def promote(bench: Bench) -> Outcome:
+def promote(bench: Bench, registry: Registry | None = None) -> Outcome:
+    """Promote the newest candidate by the newest report."""
+    candidate, reported = bench.store.latest("best_model"), bench.store.find("test_report")
     return champions.promote(
-        bench.store, bench.registry, bench.settings.gate, card_writer(bench.settings)
+        bench.store, registry or bench.registry, candidate, reported, bench.gate, bench.card_writer
     )
+
+
+def review(bench: Bench) -> gate.Decision:
+    """Judge the newest candidate by the newest report."""
+    candidate, reported = bench.store.latest("best_model"), bench.store.find("test_report")
+    return champions.review(bench.store, bench.task, candidate, reported, bench.gate)
 
 
 def promoted(bench: Bench, name: str) -> Outcome:
@@ -54,13 +62,13 @@ def test_first_champion_is_registered_with_all_that_made_it(bench: Bench) -> Non
     assert bench.store.latest("champion").path == outcome.artifact.path == outcome.version.path
     assert bench.registry.champion() == outcome.version
 
-    with sqlite3.connect(bench.settings.home / "mlflow.db") as database:
+    with sqlite3.connect(bench.home / "mlflow.db") as database:
         ((source,),) = database.execute("select source from model_versions")
         tags = dict(database.execute("select key, value from model_version_tags"))
     assert source == str(outcome.artifact.path)
     assert tags["data_version"] == candidate.data_version
     assert json.loads(tags["config"])["max_target_tokens"] == 8
-    assert json.loads(tags["data"])["train_split_questions"] == 4000
+    assert json.loads(tags["data"])["train_split_examples"] == 4000
     assert json.loads(Path(tags["report"]).read_text())["scores"]["candidate"]["f1"] == 60
     assert Path(tags["model_card"]).read_text().startswith("---\n")
     assert tags["code_version"]
@@ -90,7 +98,7 @@ def test_equal_candidate_keeps_the_champion(bench: Bench) -> None:
     first = promoted(bench, "first")
     before = state(bench)
     bench.candidate("first")
-    assert champions.review(bench.store, bench.settings.gate).passed
+    assert review(bench).passed
     again = promote(bench)
     assert again.artifact == first.artifact
     assert again.version == first.version
@@ -111,7 +119,8 @@ def test_worse_candidate_is_refused(bench: Bench) -> None:
         (report(1.0, f1=math.nan), "better than untuned: F1 nan"),
         (report(1.0, HasAns_f1=0.0), "HasAns F1 of 20 or more: 0.00"),
         ("{", "cannot be read.*materialise `test_report`"),
-        (report(1.0) | {"slices": [{"questions": "many"}]}, "cannot be read"),
+        (report(1.0) | {"slices": [{"examples": "many", "f1": {}}]}, "cannot be read"),
+        (report(1.0) | {"slices": [{"examples": 300}]}, "cannot be read"),
         (report(champion=None), r"not worse than the champion.*nan"),
     ],
 )
@@ -200,7 +209,7 @@ def test_champion_whose_files_are_gone_is_not_forgotten(bench: Bench) -> None:
     bench.candidate("third")
     lose(second.artifact, "")
     bench.reported(report())
-    decision = champions.review(bench.store, bench.settings.gate)
+    decision = review(bench)
     assert not decision.passed
     assert f"gone from {second.artifact.path}" in decision.reasons
     refused(bench, "files of version 2 of qa_assets_squad are gone")
@@ -214,11 +223,11 @@ def test_failing_registry_leaves_the_champion(bench: Bench) -> None:
     bench.candidate("second")
     bench.reported(report(0.5))
     registry, before = bench.registry, state(bench)[2:]
-    with sqlite3.connect(bench.settings.home / "mlflow.db") as database:
+    with sqlite3.connect(bench.home / "mlflow.db") as database:
         database.execute("drop table registered_model_aliases")
         database.execute("create view registered_model_aliases as select * from sqlite_master")
     with pytest.raises(MlflowException):
-        champions.promote(bench.store, registry, bench.settings.gate, card_writer(bench.settings))
+        promote(bench, registry)
     assert state_of_files(bench) == before
     assert bench.store.latest("champion") == first.artifact
 

@@ -6,21 +6,24 @@ from typing import Any
 import pytest
 
 from qa_assets.promotion import gate
-from qa_assets.settings import GateSettings
+from qa_assets.promotion.gate import GateConfig
+from qa_assets.tasks.question_answering.task import QuestionAnswering
 from qa_assets_tests.promotion_bench import report
 
-GATE = GateSettings()
+CONFIG, TASK = GateConfig(), QuestionAnswering()
 
 
-def failed(figures: dict[str, Any], champion: bool = True) -> list[str]:
-    decision = gate.decide(figures, GATE, champion=champion)
+def failed(
+    figures: dict[str, Any], champion: bool = True, config: GateConfig = CONFIG
+) -> list[str]:
+    decision = gate.decide(figures, config, TASK, champion=champion)
     names = [criterion.name for criterion in decision.criteria if not criterion.passed]
     assert decision.passed == (not names)
     return names
 
 
 def test_first_champion_needs_no_comparison() -> None:
-    decision = gate.decide(report(), GATE, champion=False)
+    decision = gate.decide(report(), CONFIG, TASK, champion=False)
     assert decision.passed
     assert "there is none yet" in decision.reasons
 
@@ -34,9 +37,9 @@ def test_candidate_as_good_as_the_champion_passes(difference: float, half_width:
 def test_candidate_that_may_be_worse_is_refused(difference: float, half_width: float) -> None:
     figures = report(difference, half_width)
     assert failed(figures) == ["not worse than the champion by more than 1 F1"]
-    told = gate.decide(figures, GATE, champion=True).reasons
-    assert f"{difference:+.2f}" in told
-    assert ("QA_ASSETS_DATA_EVAL_QUESTIONS" in told) == (difference > -1)
+    reasons = gate.decide(figures, CONFIG, TASK, champion=True).reasons
+    assert f"{difference:+.2f}" in reasons
+    assert ("`data.eval_examples`" in reasons) == (difference > -1)
 
 
 @pytest.mark.parametrize("part", ["HasAns", "NoAns"])
@@ -54,6 +57,19 @@ def test_no_floor_for_questions_that_there_are_not() -> None:
     assert failed(figures) == ["NoAns F1 of 20 or more"]
 
 
+def test_floors_of_the_pipeline_take_the_place_of_the_tasks() -> None:
+    figures = report(1.0, HasAns_f1=10.0)
+    assert failed(figures, config=GateConfig(floors={})) == []
+    assert failed(figures, config=GateConfig(floors={"exact": 80})) == ["EM of 80 or more"]
+
+
+def test_floor_of_an_unknown_measure_does_not_pass() -> None:
+    config = GateConfig(floors={"HasAns": 20})
+    assert failed(report(1.0), config=config) == ["HasAns of 20 or more"]
+    reasons = gate.decide(report(1.0), config, TASK, champion=True).reasons
+    assert "only the measures exact, f1, HasAns_f1, NoAns_f1" in reasons
+
+
 def test_better_than_untuned_beyond_chance() -> None:
     figures = report()
     figures["paired"]["untuned"] = {"f1_difference": 1.0, "interval": [-0.5, 2.5]}
@@ -64,10 +80,10 @@ def test_better_than_untuned_beyond_chance() -> None:
 def test_collapsed_slice_is_named(f1: float) -> None:
     figures = report(0.5)
     figures["slices"][1]["f1"]["candidate"] = f1
-    decision = gate.decide(figures, GATE, champion=True)
+    decision = gate.decide(figures, CONFIG, TASK, champion=True)
     assert not decision.passed
     assert f"question word who: {f1:.2f} against 59.50" in decision.reasons
-    figures["slices"][1]["questions"] = GATE.slice_questions - 1
+    figures["slices"][1]["examples"] = CONFIG.slice_examples - 1
     assert failed(figures) == []
 
 

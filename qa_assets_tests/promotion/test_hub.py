@@ -1,4 +1,4 @@
-"""Uploading to a hub: what arrives, what stays here, and that the token is told to nobody."""
+"""Uploading to a hub: what arrives, what stays here, and that the token is in no message."""
 
 import logging
 from pathlib import Path
@@ -49,9 +49,9 @@ def test_refusal_says_what_to_do_but_not_the_token(
 ) -> None:
     wrong = "hf_wrong_but_secret"
     monkeypatch.setenv("HF_TOKEN", wrong)
-    with pytest.raises(HubError, match="someone/model could not be uploaded.*HF_TOKEN") as told:
+    with pytest.raises(HubError, match="someone/model could not be uploaded.*HF_TOKEN") as refusal:
         publish(model, "someone/model", private=True, message="")
-    assert wrong not in str(told.value)
+    assert wrong not in str(refusal.value)
     assert hub.repositories == {}
 
 

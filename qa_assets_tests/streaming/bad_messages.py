@@ -1,12 +1,18 @@
-"""Messages of all kinds, what Python and the JSON Schema say of one, and mutations of good ones."""
+"""Good and bad requests, whether Python and the JSON Schema take one, and random mutations.
+
+Of question answering: `parsing` itself knows no task.
+"""
 
 import json
 import random
 from typing import Any
 
 from qa_assets.streaming import parsing
-from qa_assets.streaming.messages import MOST_BYTES, TEXTS, MessageError, validate_question
+from qa_assets.streaming.messages import MAX_REQUEST_BYTES, MessageError, MessageSchemas
+from qa_assets.tasks.question_answering import TASK
 
+SCHEMAS = MessageSchemas(TASK())
+_LONGEST = {name: rule["maxLength"] for name, rule in SCHEMAS.text_fields.items()}
 GOOD = {"id": "1", "question": "Who?", "context": "Ada."}
 
 
@@ -22,7 +28,7 @@ def with_tail(text: bytes) -> bytes:
 
 ALIVE: dict[str, bytes] = {
     "plain": changed(),
-    "longest": changed(context="x" * TEXTS["context"]["maxLength"]),
+    "longest": changed(context="x" * _LONGEST["context"]),
     "more": changed(metadata={"a": "b"}, version=1, unknown=[1]),
     "absent as null": changed(metadata=None, version=None),
     "version as 1.0": changed(version=1.0),
@@ -43,10 +49,10 @@ DEAD: dict[str, tuple[bytes | None, str]] = {
     "invalid UTF-8": (b'{"id": "\xff\xfe", "question": "q", "context": "c"}', parsing.NOT_UTF8),
     "UTF-16": (json.dumps(GOOD).encode("utf-16"), parsing.NOT_UTF8),
     "overlong UTF-8": (b'{"id": "\xc0\xaf", "question": "q", "context": "c"}', parsing.NOT_UTF8),
-    "high surrogate": (changed(context="Ada \ud83d."), parsing.HALF_A_PAIR),
-    "low surrogate": (changed(context="Ada \\\ude00\ud83d\ude00."), parsing.HALF_A_PAIR),
-    "surrogates the wrong way round": (changed(x="\ude00\ud83d"), parsing.HALF_A_PAIR),
-    "surrogate in a name": (changed(**{"\ud83d\\": ""}), parsing.HALF_A_PAIR),
+    "high surrogate": (changed(context="Ada \ud83d."), parsing.LONE_SURROGATE),
+    "low surrogate": (changed(context="Ada \\\ude00\ud83d\ude00."), parsing.LONE_SURROGATE),
+    "surrogates the wrong way round": (changed(x="\ude00\ud83d"), parsing.LONE_SURROGATE),
+    "surrogate in a name": (changed(**{"\ud83d\\": ""}), parsing.LONE_SURROGATE),
     "surrogate in UTF-8": (with_tail(b', "x": "\xed\xa0\x80"'), parsing.NOT_UTF8),
     "byte order mark": (b"\xef\xbb\xbf" + changed(), parsing.NOT_JSON),
     "binary": (bytes(range(128)), parsing.NOT_JSON),
@@ -76,16 +82,16 @@ DEAD: dict[str, tuple[bytes | None, str]] = {
     "metadata nested 20,000 deep": (
         with_tail(b', "metadata": ' + b'{"a":' * 20_000 + b"1" + b"}" * 20_000), parsing.NOT_JSON,
     ),
-    "no fields": (b"{}", parsing.MISSING["id"]),
-    "no id": (b'{"question": "q", "context": "c"}', parsing.MISSING["id"]),
-    "other case": (b'{"ID": "1", "question": "q", "context": "c"}', parsing.MISSING["id"]),
-    "null question": (changed(question=None), parsing.MISSING["question"]),
-    "empty question": (changed(question=""), parsing.MISSING["question"]),
-    "blank context": (changed(context=" \u00a0\n\u200b\x1c"), parsing.MISSING["context"]),
+    "no fields": (b"{}", parsing.missing("id")),
+    "no id": (b'{"question": "q", "context": "c"}', parsing.missing("id")),
+    "other case": (b'{"ID": "1", "question": "q", "context": "c"}', parsing.missing("id")),
+    "null question": (changed(question=None), parsing.missing("question")),
+    "empty question": (changed(question=""), parsing.missing("question")),
+    "blank context": (changed(context=" \u00a0\n\u200b\x1c"), parsing.missing("context")),
     "no text in the context": (
-        changed(context="\U0001f600 --- ... \u0301"), parsing.MISSING["context"],
+        changed(context="\U0001f600 --- ... \u0301"), parsing.missing("context"),
     ),
-    "id of control characters": (changed(id="\0\x1f\u2028"), parsing.MISSING["id"]),
+    "id of control characters": (changed(id="\0\x1f\u2028"), parsing.missing("id")),
     "number field": (changed(id=5), parsing.WRONG_TYPE),
     "fraction": (changed(question=1.5), parsing.WRONG_TYPE),
     "boolean": (changed(context=True), parsing.WRONG_TYPE),
@@ -98,58 +104,59 @@ DEAD: dict[str, tuple[bytes | None, str]] = {
     "object in metadata": (changed(metadata={"a": {"b": "c"}}), parsing.WRONG_TYPE),
     "version a text": (changed(version="1"), parsing.WRONG_TYPE),
     "version true": (changed(version=True), parsing.WRONG_TYPE),
-    "field twice": (with_tail(b', "id": "2"'), parsing.TWICE),
-    "metadata twice": (with_tail(b', "metadata": {"a": "b", "a": "c"}'), parsing.TWICE),
+    "field twice": (with_tail(b', "id": "2"'), parsing.REPEATED_FIELD),
+    "metadata twice": (with_tail(b', "metadata": {"a": "b", "a": "c"}'), parsing.REPEATED_FIELD),
     "unknown version": (changed(version=2), parsing.WRONG_VERSION),
     "version 1.5": (changed(version=1.5), parsing.WRONG_VERSION),
     "huge version": (changed(version=10**300), parsing.WRONG_VERSION),
     **{
-        f"long {name}": (changed(**{name: "x" * (rule["maxLength"] + 1)}), parsing.TOO_LONG[name])
-        for name, rule in TEXTS.items()
+        f"long {name}": (changed(**{name: "x" * (longest + 1)}), parsing.too_long(name, longest))
+        for name, longest in _LONGEST.items()
     },
     "10 MB context": (changed(context="x" * 10_000_000), parsing.TOO_LARGE),
     "too large by one": (
-        with_tail(b', "x": "' + b"x" * (MOST_BYTES - len(changed()) - 8) + b'"'), parsing.TOO_LARGE,
+        with_tail(b', "x": "' + b"x" * (MAX_REQUEST_BYTES - len(changed()) - 8) + b'"'),
+        parsing.TOO_LARGE,
     ),
 }  # fmt: skip
 
 
-class _TwiceError(ValueError):
+class _RepeatedKeyError(ValueError):
     pass
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) != len(pairs):
-        raise _TwiceError
+        raise _RepeatedKeyError
     return dict(pairs)
 
 
-def _no(constant: str) -> float:
+def _refuse(constant: str) -> float:
     raise ValueError(constant)
 
 
 def readable(value: bytes | None) -> bool:
-    """Whether a strict reader of JSON and the JSON Schema take the message."""
-    if value is None or len(value) > MOST_BYTES:
+    """Whether a strict JSON parser and the JSON Schema take the message."""
+    if value is None or len(value) > MAX_REQUEST_BYTES:
         return False
     try:
         text = value.decode()
-        message = json.loads(text, parse_constant=_no)
+        message = json.loads(text, parse_constant=_refuse)
         if not isinstance(message, dict):
             return False
         top = json.JSONDecoder(object_pairs_hook=list).decode(text)
-        _once(top)
+        _unique(top)
         if isinstance(message.get("metadata"), dict):
-            _once(dict(top)["metadata"])
-        validate_question(message)
-        json.dumps(top, ensure_ascii=False).encode()  # half a surrogate pair is no character
+            _unique(dict(top)["metadata"])
+        SCHEMAS.validate_request(message)
+        json.dumps(top, ensure_ascii=False).encode()  # a lone surrogate is no character
     except (ValueError, RecursionError, MessageError):
         return False
     return True
 
 
 def mutated(rng: random.Random, value: bytes) -> bytes:
-    """One to four random edits: bytes, pieces, and what JSON is made of."""
+    """One to four random edits: of bytes, of slices, and by tokens of JSON."""
     edited = bytearray(value)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(edited) + 1)

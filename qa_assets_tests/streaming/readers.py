@@ -1,14 +1,14 @@
-"""Reading a topic as any reader of a transactional one should."""
+"""Reading a topic as any reader of a transactional topic should."""
 
 import time
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from qa_assets.streaming.config import KafkaSettings
+from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.kafka import client_config, end_offsets
 
 
-def read_committed(kafka: KafkaSettings, topic: str, timeout_s: float = 30) -> list[Message]:
+def read_committed(kafka: KafkaConfig, topic: str, timeout_s: float = 30) -> list[Message]:
     """All committed messages of a topic, by partition and offset."""
     consumer = Consumer(
         client_config(kafka)
@@ -19,19 +19,19 @@ def read_committed(kafka: KafkaSettings, topic: str, timeout_s: float = 30) -> l
             "enable.auto.commit": False,
         }
     )
-    left = end_offsets(kafka, topic)
-    waiting = {part for part, end in left.offsets.items() if end > left.begin[part]}
-    consumer.assign([TopicPartition(topic, part, left.begin[part]) for part in waiting])
-    found: list[Message] = []
+    ends = end_offsets(kafka, topic)
+    unread = {part for part, end in ends.offsets.items() if end > ends.begin[part]}
+    consumer.assign([TopicPartition(topic, part, ends.begin[part]) for part in unread])
+    messages: list[Message] = []
     deadline = time.monotonic() + timeout_s
-    while waiting:
-        assert time.monotonic() < deadline, f"{topic}: {waiting} did not end"
+    while unread:
+        assert time.monotonic() < deadline, f"{topic}: {unread} did not end"
         message = consumer.poll(1)
         if message is None:
             continue
         if message.error() is None:
-            found.append(message)
+            messages.append(message)
         else:  # the end of the partition
-            waiting.discard(message.partition())
+            unread.discard(message.partition())
     consumer.close()
-    return sorted(found, key=lambda one: (one.partition(), one.offset()))
+    return sorted(messages, key=lambda message: (message.partition(), message.offset()))

@@ -1,21 +1,20 @@
-"""From the topic to the table and the answers, with the real broker and the real Spark.
+"""From the topic to the table and the responses, with the real broker and the real Spark.
 
 What happens when parts are killed is in `qa_assets_tests.chaos`.
 """
 
 import json
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 from confluent_kafka import Producer
 
-from qa_assets.streaming.kafka import (
-    KafkaUnavailable,
-    client_config,
-    end_offsets,
-)
-from qa_assets.streaming.messages import ANSWER_SCHEMA
+from qa_assets.streaming.directory import StreamDirectory
+from qa_assets.streaming.kafka import KafkaUnavailable, client_config, end_offsets
 from qa_assets.streaming.micro_batch import ConsumerError
 from qa_assets.streaming.publisher import Publisher
 from qa_assets_tests.streaming.stream import Stream
@@ -30,46 +29,61 @@ def test_each_message_is_answered_or_a_dead_letter_once(stream: Stream) -> None:
     stream.send([*(f"q{n}" for n in range(21)), "none1", "none2"])
     producer = Producer(client_config(stream.kafka))
     for value in _BAD:
-        producer.produce(stream.kafka.questions_topic, value, key="k")
+        producer.produce(stream.topics.requests, value, key="k")
     producer.flush(10)
 
     summary = stream.run(max_offsets_per_trigger=10)
-    end = end_offsets(stream.kafka, stream.kafka.questions_topic)
+    end = end_offsets(stream.kafka, stream.topics.requests)
     assert (summary.answered, summary.abstained, summary.dead_letters.total()) == (21, 2, 3)
     assert (summary.topic_id, summary.end_offsets) == (end.topic_id, end.offsets)
     assert summary.batches == 3
     assert 0 < summary.latency_s["p50"] <= summary.latency_s["p99"] < 120
 
     rows = stream.table()
-    letters = stream.messages(stream.kafka.dead_letter_topic)
+    letters = stream.messages(stream.topics.dead_letters)
     headers = [dict(letter.headers()) for letter in letters]
-    seen = [(row["partition"], row["offset"]) for row in rows]
-    seen += [(int(of["dead_letter.partition"]), int(of["dead_letter.offset"])) for of in headers]
-    assert sorted(seen) == [
+    places = [(row["partition"], row["offset"]) for row in rows]
+    places += [(int(of["dead_letter.partition"]), int(of["dead_letter.offset"])) for of in headers]
+    assert sorted(places) == [
         (part, n) for part, to in sorted(end.offsets.items()) for n in range(to)
     ]
     assert sorted(letter.value() for letter in letters) == sorted(_BAD)
-    assert {of["dead_letter.topic"] for of in headers} == {stream.kafka.questions_topic.encode()}
+    assert {of["dead_letter.topic"] for of in headers} == {stream.topics.requests.encode()}
     assert b"question is missing or holds no text" in {of["dead_letter.reason"] for of in headers}
 
     answers = {row["id"]: row["answer"] for row in rows}
     assert answers["q7"] == "WHAT Q7? SOME TEXT"
-    assert [answers[one] for one in ("none1", "none2")] == [None, None]
+    assert [answers[name] for name in ("none1", "none2")] == [None, None]
     assert {row["confidence"] for row in rows} == {0.5}
     assert {row["model_version"] for row in rows} == {"v1"}
     assert {row["topic_id"] for row in rows} == {end.topic_id}
     assert all(row["asked_at"] < row["answered_at"] for row in rows)
     assert dict(rows[0]["metadata"]) == {"n": rows[0]["id"]}
 
-    told = stream.messages(stream.kafka.answers_topic)
-    for message in told:
-        jsonschema.validate(json.loads(message.value()), ANSWER_SCHEMA)
-    assert {message.key().decode(): json.loads(message.value())["answer"] for message in told} == (
-        answers
-    )
+    responses = stream.messages(stream.topics.responses)
+    for message in responses:
+        jsonschema.validate(json.loads(message.value()), stream.context.schemas.response)
+    assert {
+        message.key().decode(): json.loads(message.value())["answer"] for message in responses
+    } == answers
 
 
-def test_nothing_new_is_told_at_once(stream: Stream) -> None:
+def test_a_request_that_no_model_is_asked_about_is_an_abstention(stream: Stream) -> None:
+    stream.send(["a", "unasked", "none"])
+    summary = stream.run()
+    assert (summary.answered, summary.abstained) == (1, 2)
+    rows = {row["id"]: row for row in stream.table()}
+    assert rows["unasked"]["prediction"] is None
+    assert (rows["none"]["prediction"]["text"], rows["none"]["confidence"]) == ("", 0.5)
+    responses = {row["id"]: (row["answer"], row["confidence"]) for row in stream.responses()}
+    assert responses == {
+        "a": ("WHAT A? SOME TEXT", 0.5),
+        "unasked": (None, None),
+        "none": (None, 0.5),
+    }
+
+
+def test_a_run_with_nothing_new_ends_at_once(stream: Stream) -> None:
     stream.send(["a"])
     first = stream.run()
     second = stream.run()
@@ -97,10 +111,10 @@ def test_a_batch_repeated_after_a_crash_changes_nothing(stream: Stream) -> None:
         commit.unlink()
     again = stream.run()
     assert (again.answered, again.abstained, again.batches) == (2, 1, 1)
-    assert stream.asked == 1, "the model is not asked again"
+    assert stream.predictions == 1, "the model is not asked again"
     assert stream.table() == before
-    told = [message.value() for message in stream.messages(stream.kafka.answers_topic)]
-    assert len(told) == len(set(told)) == 3
+    responses = [message.value() for message in stream.messages(stream.topics.responses)]
+    assert len(responses) == len(set(responses)) == 3
 
 
 def test_a_batch_in_the_table_that_was_not_sent_is_sent_by_the_next_run(
@@ -113,49 +127,47 @@ def test_a_batch_in_the_table_that_was_not_sent_is_sent_by_the_next_run(
 
     stream.send(["a", "b"])
     with monkeypatch.context() as patched:
-        patched.setattr(Publisher, "send", breaks)
+        patched.setattr(Publisher, "publish", breaks)
         with pytest.raises(KafkaUnavailable):
             stream.run()
     before = stream.table()
     assert len(before) == 2
-    assert not stream.messages(stream.kafka.answers_topic)
+    assert not stream.messages(stream.topics.responses)
     stream.run()
-    assert stream.asked == 1, "the model is not asked again"
+    assert stream.predictions == 1, "the model is not asked again"
     assert stream.table() == before
-    assert len(stream.messages(stream.kafka.answers_topic)) == 2
+    assert len(stream.messages(stream.topics.responses)) == 2
 
 
 def test_key_and_headers_are_carried_through_in_the_order_of_each_key(stream: Stream) -> None:
     ids = [f"q{n % 4}" for n in range(40)]
     producer = Producer(client_config(stream.kafka))
-    for number, one in enumerate(ids):
-        value = json.dumps({"id": one, "question": f"what {number}?", "context": "c"})
+    for number, name in enumerate(ids):
+        value = json.dumps({"id": name, "question": f"what {number}?", "context": "c"})
         headers: list[Any] = [("trace", str(number).encode()), ("none", None)]
         bad = number % 10 == 9
-        producer.produce(
-            stream.kafka.questions_topic, "bad" if bad else value, key=one, headers=headers
-        )
+        producer.produce(stream.topics.requests, "bad" if bad else value, key=name, headers=headers)
     producer.flush(10)
     summary = stream.run(max_offsets_per_trigger=7)
     assert summary.duplicates == 36 - 4
 
-    told = stream.messages(stream.kafka.answers_topic)
-    letters = stream.messages(stream.kafka.dead_letter_topic)
-    for message in [*told, *letters]:
+    responses = stream.messages(stream.topics.responses)
+    letters = stream.messages(stream.topics.dead_letters)
+    for message in [*responses, *letters]:
         carried = dict(message.headers())
         assert ids[int(carried["trace"])] == message.key().decode()
         assert carried["none"] is None
     for key in set(ids):
-        numbers = [int(dict(m.headers())["trace"]) for m in told if m.key().decode() == key]
-        assert numbers == [n for n, one in enumerate(ids) if one == key and n % 10 != 9]
+        numbers = [int(dict(m.headers())["trace"]) for m in responses if m.key().decode() == key]
+        assert numbers == [n for n, name in enumerate(ids) if name == key and n % 10 != 9]
     firsts = [
         json.loads(message.value())
-        for message in told
+        for message in responses
         if not json.loads(message.value())["duplicate"]
     ]
-    assert [one["id"] for one in sorted(firsts, key=lambda one: one["id"])] == sorted(set(ids))
-    first = {one["id"]: one["offset"] for one in firsts}
-    assert all(json.loads(m.value())["offset"] >= first[m.key().decode()] for m in told)
+    assert sorted(response["id"] for response in firsts) == sorted(set(ids))
+    first = {response["id"]: response["offset"] for response in firsts}
+    assert all(json.loads(m.value())["offset"] >= first[m.key().decode()] for m in responses)
 
 
 def test_the_ids_that_were_answered_are_known_again_without_their_database(
@@ -163,7 +175,7 @@ def test_the_ids_that_were_answered_are_known_again_without_their_database(
 ) -> None:
     stream.send(["a", "b"])
     topic_id = stream.run().topic_id
-    (stream.out / topic_id / "seen.sqlite").unlink()
+    (stream.out / topic_id / "ids.sqlite").unlink()
     stream.send(["b", "c"])
     assert stream.run().duplicates == 1
     assert [row["id"] for row in stream.table() if row["duplicate"]] == ["b"]
@@ -171,31 +183,31 @@ def test_the_ids_that_were_answered_are_known_again_without_their_database(
 
 def test_a_run_is_bounded_and_the_next_goes_on(stream: Stream) -> None:
     stream.send([f"q{n}" for n in range(50)])
-    bounds = {"max_offsets_per_trigger": 10, "max_questions_per_run": 20}
+    bounds = {"max_offsets_per_trigger": 10, "max_messages_per_run": 20}
     lags = []
     for _ in range(3):
         lags.append(stream.run(**bounds).lag)
     assert lags[0] >= lags[1] >= lags[2] == 0
     assert 20 <= lags[0] <= 30
-    assert len(stream.table()) == len(stream.messages(stream.kafka.answers_topic)) == 50
+    assert len(stream.table()) == len(stream.messages(stream.topics.responses)) == 50
 
 
-def test_a_model_that_fails_is_heard_and_nothing_is_lost(stream: Stream) -> None:
+def test_the_error_of_a_model_is_raised_and_nothing_is_lost(stream: Stream) -> None:
     def fails(frame: "DataFrame") -> "DataFrame":
         raise ArithmeticError("no such model")
 
     def drops(frame: "DataFrame") -> "DataFrame":
-        return stream.answer(frame).where("id != 'b'")
+        return stream.predict(frame).where("id != 'b'")
 
     stream.send(["a", "b"])
     with pytest.raises(ArithmeticError, match="no such model"):
         stream.run(fails)
-    with pytest.raises(ConsumerError, match="asked 2 questions and gave 1"):
+    with pytest.raises(ConsumerError, match="got 2 requests and returned 1"):
         stream.run(drops)
     assert not list((stream.out / "table").rglob("*.parquet"))
     assert stream.run().answered == 2
     assert [row["id"] for row in stream.table()] == sorted(
-        ["a", "b"], key=lambda one: next(r["partition"] for r in stream.table() if r["id"] == one)
+        ["a", "b"], key=lambda name: next(r["partition"] for r in stream.table() if r["id"] == name)
     )
 
 
@@ -205,3 +217,31 @@ def test_a_table_without_its_checkpoint_is_not_answered_twice(stream: Stream) ->
     (stream.out / topic_id).rename(stream.out / "elsewhere")
     with pytest.raises(ConsumerError, match="checkpoint .* is gone"):
         stream.run()
+
+
+_HOLDER = """
+import sys, time
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(120)
+"""
+
+
+def test_a_second_consumer_is_refused_at_once_and_a_killed_one_is_not_in_the_way(
+    stream: Stream,
+) -> None:
+    stream.send(["a"])
+    topic_id = end_offsets(stream.kafka, stream.topics.requests).topic_id
+    lock = StreamDirectory(stream.out, topic_id, stream.context).state / "lock"
+    lock.parent.mkdir(parents=True)
+    command = [sys.executable, "-c", _HOLDER, str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        started = time.monotonic()
+        with pytest.raises(ConsumerError, match="another process answers into"):
+            stream.run()
+        assert time.monotonic() - started < 5
+        holder.kill()
+    assert stream.run().answered == 1

@@ -1,4 +1,4 @@
-"""Kafka is asked without ever hanging."""
+"""Kafka clients never hang, and errors name what is wrong."""
 
 import time
 
@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Uuid
 from confluent_kafka.admin import AdminClient
 
-from qa_assets.streaming.config import KafkaSettings
+from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.kafka import (
     KafkaUnavailable,
     TopicMissing,
@@ -16,19 +16,20 @@ from qa_assets.streaming.kafka import (
     topic_id_text,
 )
 from qa_assets.streaming.messages import MessageError
-from qa_assets.streaming.producer import produce_questions
+from qa_assets.streaming.producer import produce_requests
 from qa_assets_tests.conftest import free_port
+from qa_assets_tests.streaming.stream import stream_context
 
 
-def test_no_broker_is_said_in_time() -> None:
-    kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
+def test_an_absent_broker_is_named_in_time() -> None:
+    kafka = KafkaConfig(bootstrap_servers=f"127.0.0.1:{free_port()}")
     started = time.monotonic()
     with pytest.raises(KafkaUnavailable, match="QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS"):
         end_offsets(kafka, "questions", timeout_s=1)
     assert time.monotonic() - started < 3
 
 
-def test_no_topic_is_told_from_no_broker(kafka_broker: KafkaSettings) -> None:
+def test_a_missing_topic_is_another_error(kafka_broker: KafkaConfig) -> None:
     with pytest.raises(TopicMissing, match="nowhere"):
         end_offsets(kafka_broker, "nowhere")
     with pytest.raises(TopicMissing):  # asking has not made it
@@ -41,31 +42,31 @@ def test_a_topic_id_can_name_a_directory() -> None:
     assert topic_id_text(Uuid(0xFBEFBEFBEFBEFBEF - 2**64, 0)).startswith("-" * 10)
 
 
-def test_what_is_sent_is_where_it_says_and_keys_keep_their_partition(
-    kafka_broker: KafkaSettings,
+def test_requests_lie_where_the_producer_says_and_keys_keep_their_partition(
+    kafka_broker: KafkaConfig,
 ) -> None:
-    kafka = kafka_broker.model_copy(update={"questions_topic": "sent"})
-    questions = [{"id": str(n % 5), "question": "q?", "context": "c"} for n in range(20)]
-    sent = produce_questions(kafka, questions)
-    assert [one.id for one in sent] == [question["id"] for question in questions]
-    assert len({(one.partition, one.offset) for one in sent}) == 20
-    assert len({(one.id, one.partition) for one in sent}) == 5
-    assert all(abs(one.sent_at / 1000 - time.time()) < 60 for one in sent)
-    end = end_offsets(kafka, "sent")
+    context = stream_context(kafka_broker, "sent")
+    requests = [{"id": str(n % 5), "question": "q?", "context": "c"} for n in range(20)]
+    sent = produce_requests(context, requests)
+    assert [row.id for row in sent] == [request["id"] for request in requests]
+    assert len({(row.partition, row.offset) for row in sent}) == 20
+    assert len({(row.id, row.partition) for row in sent}) == 5
+    assert all(abs(row.sent_at / 1000 - time.time()) < 60 for row in sent)
+    end = end_offsets(kafka_broker, "sent.questions")
     assert end.total == 20
     assert end.begin == {0: 0, 1: 0}
 
 
-def test_nothing_is_sent_where_one_is_bad(kafka_broker: KafkaSettings) -> None:
-    kafka = kafka_broker.model_copy(update={"questions_topic": "unsent"})
+def test_nothing_is_sent_where_a_request_is_bad(kafka_broker: KafkaConfig) -> None:
+    context = stream_context(kafka_broker, "unsent")
     good = {"id": "1", "question": "q?", "context": "c"}
     with pytest.raises(MessageError, match="context"):
-        produce_questions(kafka, [good, good | {"context": ""}])
+        produce_requests(context, [good, good | {"context": ""}])
     with pytest.raises(TopicMissing):
-        end_offsets(kafka, "unsent")
+        end_offsets(kafka_broker, "unsent.questions")
 
 
-def test_a_topic_made_again_has_another_id(kafka_broker: KafkaSettings) -> None:
+def test_a_topic_created_again_has_another_id(kafka_broker: KafkaConfig) -> None:
     ensure_topics(kafka_broker, ["again"])
     before = end_offsets(kafka_broker, "again")
     ensure_topics(kafka_broker, ["again"])

@@ -1,4 +1,4 @@
-"""A broker that wants TLS and a login: all clients get in by the settings, and none tells them."""
+"""A broker with TLS and a login: all clients get in by the settings, and none shows them."""
 
 import datetime as dt
 import ipaddress
@@ -19,11 +19,11 @@ from pydantic import SecretStr
 from qa_assets.local.broker import broker
 from qa_assets.local.secured import Secured
 from qa_assets.settings import SettingsError, load_settings
-from qa_assets.streaming.config import KafkaSettings
+from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.kafka import KafkaUnavailable, end_offsets, ensure_topics
-from qa_assets.streaming.security import spark_options
+from qa_assets.streaming.security import librdkafka_options, spark_options
 from qa_assets_tests.conftest import free_port
-from qa_assets_tests.streaming.stream import Stream
+from qa_assets_tests.streaming.stream import Stream, prediction, stream_context
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -64,10 +64,10 @@ def _certificate(home: Path) -> tuple[Path, Path]:
 @contextmanager
 def _locked_broker(
     home: Path, jars_dir: Path, mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512"]
-) -> Iterator[KafkaSettings]:
+) -> Iterator[KafkaConfig]:
     """The settings of a broker with SASL_SSL."""
     server, authority = _certificate(home)
-    kafka = KafkaSettings(
+    kafka = KafkaConfig(
         bootstrap_servers=f"127.0.0.1:{free_port()}",
         security_protocol="SASL_SSL",
         sasl_mechanism=mechanism,
@@ -75,12 +75,17 @@ def _locked_broker(
         sasl_password=SecretStr(PASSWORD),
         ssl_ca_file=authority,
     )
-    with broker(home / "broker", kafka.bootstrap_servers, jars_dir, Secured(server, kafka)):
+    with broker(
+        home / "broker",
+        kafka.bootstrap_servers,
+        jars_dir,
+        Secured(server, librdkafka_options(kafka)),
+    ):
         yield kafka
 
 
 @pytest.fixture(scope="module")
-def secured(jars_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
+def secured(jars_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConfig]:
     """Of the default mechanism, the stronger one."""
     home = tmp_path_factory.mktemp("secured")
     with _locked_broker(home, jars_dir, "SCRAM-SHA-512") as kafka:
@@ -89,7 +94,7 @@ def secured(jars_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def test_questions_are_asked_and_answered_behind_a_login(
     spark: "SparkSession",
-    secured: KafkaSettings,
+    secured: KafkaConfig,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -97,17 +102,18 @@ def test_questions_are_asked_and_answered_behind_a_login(
     from pyspark.sql import functions as sf
 
     caplog.set_level("DEBUG")
-    stream = Stream(spark, secured, tmp_path)
+    stream = Stream(spark, stream_context(secured), tmp_path)
     stream.send(["a", "b"])
     summary = stream.run()
     assert (summary.answered, summary.lag) == (2, 0)
-    assert len(stream.answers()) == 2
+    assert len(stream.responses()) == 2
     source = spark.readStream.format("kafka").options(**spark_options(secured))
-    source.option("subscribe", secured.questions_topic).load().explain(extended=True)
+    source.option("subscribe", stream.topics.requests).load().explain(extended=True)
 
+    broken = prediction(sf.raise_error(sf.lit("broken")))
     with pytest.raises(Exception, match="broken") as failed:
         stream.send(["c"])
-        stream.run(lambda frame: frame.withColumn("answer", sf.raise_error(sf.lit("broken"))))
+        stream.run(lambda frame: frame.withColumn("prediction", broken))
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     logged = "".join([*capfd.readouterr(), caplog.text, repr(secured), repr(summary)])
     for secret in (PASSWORD, PASSWORD.replace("\\", "\\\\").replace('"', '\\"')):
@@ -120,9 +126,9 @@ def test_the_other_mechanism_logs_in_too(
     spark: "SparkSession", jars_dir: Path, tmp_path: Path
 ) -> None:
     with _locked_broker(tmp_path, jars_dir, "SCRAM-SHA-256") as kafka:
-        stream = Stream(spark, kafka, tmp_path / "answers")
+        stream = Stream(spark, stream_context(kafka), tmp_path / "answers")
         stream.send(["a"])
-        assert stream.run().answered == len(stream.answers()) == 1
+        assert stream.run().answered == len(stream.responses()) == 1
 
 
 @pytest.mark.parametrize(
@@ -130,18 +136,18 @@ def test_the_other_mechanism_logs_in_too(
     [{"sasl_password": SecretStr("another")}, {"sasl_username": "nobody"}, {"ssl_ca_file": None}],
     ids=["password", "user", "authority"],
 )
-def test_a_login_that_is_refused_is_told_at_once(
-    secured: KafkaSettings, wrong: dict[str, object]
+def test_a_refused_login_is_an_error_at_once(
+    secured: KafkaConfig, wrong: dict[str, object]
 ) -> None:
     started = time.monotonic()
     with pytest.raises(
         KafkaUnavailable, match=r"QA_ASSETS_KAFKA_SASL.*(uthentication|SSL)"
-    ) as told:
+    ) as refused:
         end_offsets(secured.model_copy(update=wrong), "questions", timeout_s=15)
     with pytest.raises(KafkaUnavailable):
         ensure_topics(secured.model_copy(update=wrong), ["questions"])
     assert time.monotonic() - started < 5
-    assert PASSWORD not in str(told.value)
+    assert PASSWORD not in str(refused.value)
 
 
 def test_settings_come_from_the_environment_and_do_not_show_the_password(
@@ -149,15 +155,15 @@ def test_settings_come_from_the_environment_and_do_not_show_the_password(
 ) -> None:
     monkeypatch.setenv("QA_ASSETS_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv("QA_ASSETS_KAFKA_SASL_PASSWORD", PASSWORD)
-    with pytest.raises(SettingsError, match="QA_ASSETS_KAFKA_SASL_USERNAME") as told:
+    with pytest.raises(SettingsError, match="QA_ASSETS_KAFKA_SASL_USERNAME") as incomplete:
         load_settings()
     monkeypatch.setenv("QA_ASSETS_KAFKA_SASL_USERNAME", "asker")
     settings = load_settings()
     assert settings.kafka.sasl_password is not None
     assert settings.kafka.sasl_password.get_secret_value() == PASSWORD
     monkeypatch.setenv("QA_ASSETS_KAFKA_PARTITIONS", "none")
-    with pytest.raises(SettingsError) as also:
+    with pytest.raises(SettingsError) as wrong:
         load_settings()
     # the second is what the code location shows in Dagster
-    for said in (str(told.value), str(also.value), str(settings.model_dump(mode="json"))):
-        assert PASSWORD not in said
+    for text in (str(incomplete.value), str(wrong.value), str(settings.model_dump(mode="json"))):
+        assert PASSWORD not in text

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from qa_assets.core.examples import Example
 from qa_assets.models import base_model
 from qa_assets.training import adapters
 from qa_assets.training.adapters import AdapterError
 from qa_assets.training.config import TrainingConfig
-from qa_assets_tests.training.test_loop import train
-from qa_assets_tests.training_fixtures import CONFIG
+from qa_assets_tests.models.tiny_seq2seq import ARCHITECTURES, create
+from qa_assets_tests.training.test_trainer import train
+from qa_assets_tests.training_fixtures import CONFIG, texts
 
 _SHORT: dict[str, Any] = {"epochs": 1, "evaluations": 1}
 
@@ -21,7 +23,7 @@ def changed(base: Path, checkpoint: Path) -> set[str]:
 
     before, after = (base_model.load(path)[0].state_dict() for path in (base, checkpoint))
     assert before.keys() == after.keys()
-    return {name for name, one in before.items() if not torch.equal(one, after[name])}
+    return {name for name, weight in before.items() if not torch.equal(weight, after[name])}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,57 @@ def test_quantised_layers_are_written_as_what_they_compute(base: Path) -> None:
         merged["encoder.block.0.layer.0.SelfAttention.q.weight"],
         base_model.load(base)[0].encoder.block[0].layer[0].SelfAttention.q.weight,
     )
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_modules_are_those_of_the_model(
+    architecture: str, examples: list[Example], tmp_path: Path
+) -> None:
+    """Frozen blocks, dropout, and adapters in all linear layers but the head."""
+    from torch import nn
+
+    path = create(architecture, texts(examples), tmp_path / architecture)
+
+    def trained(**changes: Any) -> tuple[Any, set[str]]:
+        model, _ = base_model.load(path)
+        trainee = adapters.prepare(model, CONFIG.model_copy(update=changes))
+        return trainee.model, set(trainee.trainable)
+
+    model, everything = trained(dropout=0.25)
+    dropouts = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    dropouts += [m.dropout for m in model.modules() if isinstance(getattr(m, "dropout", 0), float)]
+    assert set(dropouts) == {0.25}
+    encoder = {name for name in everything if ".encoder." in f".{name}"}
+    assert trained(freeze_encoder=True)[1] == everything - encoder
+    first = {name for name in everything if ".block.0." in name or ".layers.0." in name}
+    assert len(first) > 10
+    assert trained(freeze_blocks=1)[1] == everything - first
+    assert len(everything - trained(freeze_embeddings=True)[1]) == 1
+    linear = {
+        name for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name != "lm_head"
+    }  # fmt: skip
+    _, adapted = trained(lora_rank=2)
+    assert adapted == {f"{name}.lora_{matrix}.default.weight" for name in linear for matrix in "AB"}
+
+
+@pytest.mark.parametrize("architecture", ["bart"])
+def test_quantised_layers_with_biases(
+    architecture: str, examples: list[Example], tmp_path: Path
+) -> None:
+    import torch
+
+    model, _ = base_model.load(create(architecture, texts(examples), tmp_path / architecture))
+    trainee = adapters.prepare(model, CONFIG.model_copy(update={"lora_rank": 4}))
+    with torch.no_grad():
+        for parameter in trainee.model.parameters():
+            parameter.add_(torch.randn(parameter.shape), alpha=0.1)
+    merged = trainee.plain().state_dict()
+    trainee.model.is_quantized = True
+    dequantised = trainee.plain().state_dict()
+    assert dequantised.keys() == merged.keys()
+    for name, weight in merged.items():
+        assert torch.allclose(dequantised[name], weight, atol=1e-4), name
 
 
 def test_too_many_blocks_to_freeze(base: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT
+from qa_assets_tests.training_fixtures import CONFIG
 
 _ABSENT = [
     "ray", "dagster", "pyspark", "mlflow", "sparknlp", "typer", "rich", "confluent_kafka",
@@ -38,8 +38,9 @@ def test_trains_and_evaluates_without_the_platform(base: Path, data: Path, tmp_p
     run = [
         sys.executable, "-c", _RUN, "--base", str(base), "--train", str(data / "train"),
         "--valid", str(data / "valid"), "--test", str(data / "valid"), "--out", str(out),
-        "--config", str(settings), "--null-text", NULL_TEXT, "--set", "epochs=1",
-        "--set", "average_last=2",
+        "--config", str(settings), "--task", "question_answering",
+        "--task-settings", '{"no_answer": "unavailable"}',
+        "--set", "epochs=1", "--set", "average_last=2",
     ]  # fmt: skip
     paused = subprocess.run(
         [*run, "--max-seconds", "0.01", "--evaluation-seconds", "0"], capture_output=True, text=True
@@ -64,3 +65,7 @@ def test_unusable_settings_are_named(base: Path, data: Path, tmp_path: Path) -> 
     run = ["--base", str(base), "--train", str(data / "train"), "--valid", str(data / "valid")]
     assert main([*run, "--out", str(tmp_path), "--set", "epochs=-1"]) == 1
     assert main([*run, "--out", str(tmp_path), "--train-limit", "9", "--base", "/nowhere"]) == 1
+    assert main([*run, "--out", str(tmp_path), "--task-settings", '{"other": 1}']) == 1
+    for wrong in (["--task", "other"], ["--task-settings", "{"]):
+        with pytest.raises(SystemExit):
+            main([*run, "--out", str(tmp_path), *wrong])

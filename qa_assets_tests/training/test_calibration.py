@@ -3,32 +3,54 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from qa_assets.core.examples import Example, Prediction, Scores
 from qa_assets.models import base_model, decoding
-from qa_assets.training import calibration, features
-from qa_assets.training.features import Row
-from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT
+from qa_assets.models.family import family
+from qa_assets.tasks.question_answering import QuestionAnswering
+from qa_assets.training import calibration
+from qa_assets_tests.training_fixtures import CONFIG, TASK, sources
+
+OPTIONS = CONFIG.predict_options
 
 
-def exact(answer: str, references: Sequence[str]) -> float:
-    return float(answer in references if references else answer == "")
+class Exact(QuestionAnswering):
+    """Counts a prediction as right or wrong, and nothing between."""
+
+    def score(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Scores:
+        rows = [
+            float(
+                prediction.text in example.references if example.references else not prediction.text
+            )
+            for example, prediction in zip(examples, predictions, strict=True)
+        ]
+        return Scores({"f1": 100 * sum(rows) / len(rows)}, {"f1": rows})
+
+
+class NeverAbstains(QuestionAnswering):
+    """Has an answer to every question."""
+
+    @property
+    def abstention(self) -> None:  # type: ignore[override]
+        return None
+
+
+EXACT = Exact()
 
 
 def test_calibrated_model_abstains_as_predicted(
-    babbler: Path, rows: list[Row], tmp_path: Path
+    babbler: Path, examples: list[Example], tmp_path: Path
 ) -> None:
     model_dir = tmp_path / "model"
     shutil.copytree(babbler, model_dir)
     model, tokenizer = base_model.load(model_dir)
-    sources = [row["source"] for row in rows[:60]]
-    titled = [row | {"title": f"article {n // 6}"} for n, row in enumerate(rows[:60])]
-    result = calibration.calibrate(
-        model, tokenizer, titled, config=CONFIG, null_text=NULL_TEXT, score_each=exact
-    )
+    grouped = [replace(example, group=f"{n // 6}") for n, example in enumerate(examples[:60])]
+    result = calibration.calibrate(model, tokenizer, EXACT, grouped, OPTIONS)
+    assert result is not None
     # a third of the questions have no answer
     assert result.f1_after > result.f1_before
     assert result.bias > 0
@@ -36,80 +58,70 @@ def test_calibrated_model_abstains_as_predicted(
     assert sum(fold.rows for fold in result.folds) == 60
     assert result.held_out["gain"] <= result.f1_after - result.f1_before
     assert result.risk_coverage[-1]["coverage"] == 1
-    calibration.apply(model_dir, result)
-    written = json.loads((model_dir / calibration.FILE).read_text())
+    calibration.apply(model_dir, TASK, result)
+    written = json.loads((model_dir / base_model.CALIBRATION).read_text())
     assert written == json.loads(json.dumps(asdict(result)))
+    assert written["null_text"] == TASK.abstention
 
     model, tokenizer = base_model.load(model_dir)
-    texts = decoding.generate(
+    outputs = decoding.generate(
         model,
         tokenizer,
-        sources,
+        sources(grouped),
         max_new_tokens=1,
         batch_size=16,
         precision="fp32",
     )
-    assert texts.count(NULL_TEXT) == result.abstained_after > 0
+    assert outputs.count(TASK.abstention) == result.abstained_after > 0
 
 
-def test_a_question_in_windows_abstains_where_all_of_them_do(
-    babbler: Path, rows: list[Row]
+def test_gain_that_does_not_hold_elsewhere_is_not_taken(
+    babbler: Path, examples: list[Example]
 ) -> None:
+    """In one group nothing has an answer, in the other all does: each wants the other's worst."""
     model, tokenizer = base_model.load(babbler)
-    token = calibration.null_token(tokenizer, NULL_TEXT)
-    config = CONFIG.model_copy(update={"max_source_tokens": 30, "window_overlap_tokens": 8})
-    sources = [row["source"] for row in rows[:30]]
-    encoded = features.encode_sources(sources, tokenizer, 30, 8)
-    assert sum(map(len, encoded)) > 50
-    margins, _ = calibration.decode_apart(model, tokenizer, sources, config=config, token=token)
-    for bias in (-sorted(margins)[10] + 1e-3, -sorted(margins)[20] + 1e-3):
-        model.generation_config.sequence_bias = [[[token], bias]]
-        options = config.answering | {"max_new_tokens": 1}
-        said, _ = decoding.answer(model, tokenizer, sources, NULL_TEXT, **options)
-        assert [not text for text in said] == [margin + bias > 0 for margin in margins]
-        assert 5 < said.count("") < 25
-
-
-def test_gain_that_does_not_hold_elsewhere_is_not_taken(babbler: Path, rows: list[Row]) -> None:
-    """In one article nothing has an answer, in the other all does: each wants the other's worst."""
-    model, tokenizer = base_model.load(babbler)
-    token = calibration.null_token(tokenizer, NULL_TEXT)
-    sources = [row["source"] for row in rows[:40]]
-    _, answers = calibration.decode_apart(model, tokenizer, sources, config=CONFIG, token=token)
-    titled = [
-        {
-            "source": source,
-            "title": "nothing" if number % 2 else "all",
-            "references": [] if number % 2 else [answer],
-        }
-        for number, (source, answer) in enumerate(zip(sources, answers, strict=True))
-    ]
-    result = calibration.calibrate(
-        model, tokenizer, titled, config=CONFIG, null_text=NULL_TEXT, score_each=exact
+    _, predictions = family("seq2seq").abstention_margins(
+        model, tokenizer, TASK, examples[:40], OPTIONS
     )
+    grouped = [
+        replace(
+            example,
+            group="nothing" if number % 2 else "all",
+            references=[] if number % 2 else [prediction.text],
+        )
+        for number, (example, prediction) in enumerate(zip(examples[:40], predictions, strict=True))
+    ]
+    result = calibration.calibrate(model, tokenizer, EXACT, grouped, OPTIONS)
+    assert result is not None
     assert result.held_out["gain"] < 0
     assert result.bias == 0
     assert result.f1_after == result.f1_before
 
 
 @pytest.mark.parametrize("bias", [1.5, 0.0])
-def test_bias_is_where_transformers_looks_for_it(base: Path, tmp_path: Path, bias: float) -> None:
+def test_another_calibration_is_replaced(base: Path, tmp_path: Path, bias: float) -> None:
     model_dir = tmp_path / "model"
     shutil.copytree(base, model_dir)
     before = json.loads((model_dir / "generation_config.json").read_text())
-    for one in (9.0, bias):
-        calibration.apply(model_dir, _calibration(one))
+    token = family("seq2seq").abstention_id(base_model.load_tokenizer(base), TASK)
+    for value in (9.0, bias):
+        calibration.apply(model_dir, TASK, _calibration(value, token))
     settings = json.loads((model_dir / "generation_config.json").read_text())
-    assert settings == before | ({"sequence_bias": [[[3], 1.5]]} if bias else {})
+    assert settings == before | ({"sequence_bias": [[[token], 1.5]]} if bias else {})
+    assert json.loads((model_dir / base_model.CALIBRATION).read_text())["bias"] == bias
 
 
-def _calibration(bias: float) -> calibration.Calibration:
+def _calibration(bias: float, token: int) -> calibration.Calibration:
     return calibration.Calibration(
-        bias, 1, 1, 1, 1, 1, 1, NULL_TEXT, 3, held_out={}, folds=[], risk_coverage=[]
+        bias, 1, 1, 1, 1, 1, 1, TASK.abstention, token, held_out={}, folds=[], risk_coverage=[]
     )
 
 
-def test_null_text_of_several_tokens_is_refused(base: Path) -> None:
-    _, tokenizer = base_model.load(base)
-    with pytest.raises(calibration.CalibrationError, match="QA_ASSETS_DATA_NO_ANSWER.*tokens"):
-        calibration.null_token(tokenizer, "no answer here")
+def test_a_task_that_never_abstains_has_no_calibration(
+    base: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    model, tokenizer = base_model.load(base)
+    task = NeverAbstains()
+    assert calibration.calibrate(model, tokenizer, task, examples, OPTIONS) is None
+    calibration.apply(tmp_path, task, None)
+    assert not list(tmp_path.iterdir())

@@ -7,18 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qa_assets.tasks.question_answering import metric
-from qa_assets.training import checkpoint, loop
+from qa_assets.core.examples import Scores
+from qa_assets.tasks.question_answering import QuestionAnswering
+from qa_assets.training import checkpoint, trainer
 from qa_assets.training.checkpoint import DivergedError, TrainingError
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.result import RESULT, TrainingResult
-from qa_assets_tests.training.test_loop import train
-from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT
+from qa_assets_tests.training.test_trainer import train
+from qa_assets_tests.training_fixtures import CONFIG, inputs
 
 _CHANGES: dict[str, Any] = {"epochs": 4, "evaluations": 3, "average_last": 2}
 
@@ -38,7 +42,7 @@ def require_same(
     """Bit for bit in one process; another one's sums may be rounded in another order."""
     assert broken.steps == unbroken.steps
     assert broken.consumed == unbroken.consumed
-    timed = {"questions_per_second", "tokens_per_second"}
+    timed = {"examples_per_second", "tokens_per_second"}
     for before, after in zip(unbroken.history, broken.history, strict=True):
         same = {key: value for key, value in before.items() if key not in timed}
         found = {key: value for key, value in after.items() if key not in timed}
@@ -55,7 +59,7 @@ def command(config: TrainingConfig, base: Path, data: Path, out: Path) -> list[s
     return [
         sys.executable, "-m", "qa_assets.training", "--base", str(base),
         "--train", str(data / "train"), "--valid", str(data / "valid"), "--out", str(out),
-        "--config", str(settings), "--null-text", NULL_TEXT, "--set", "checkpoint_minutes=0",
+        "--config", str(settings), "--set", "checkpoint_minutes=0",
     ]  # fmt: skip
 
 
@@ -123,28 +127,44 @@ def test_another_training_is_not_gone_on_from(base: Path, data: Path, tmp_path: 
     train(base, data, tmp_path, max_seconds=0)
     with pytest.raises(TrainingError, match=r"learning_rate: 0\.001 there, 0\.002 now"):
         train(base, data, tmp_path, {"learning_rate": 0.002})
+    other = replace(inputs(base, data), task=QuestionAnswering(no_answer="none"))
+    with pytest.raises(TrainingError, match=r"task: .*unavailable.*there.*none.*now.*train: "):
+        trainer.train(CONFIG, other, tmp_path)
     # memory is no part of what is learnt from
     lean = train(base, data, tmp_path, {"max_batch_tokens": 300})
     assert lean.finished
     assert lean.consumed == train(base, data, tmp_path / "other").consumed
 
 
+@contextmanager
+def scoring(*f1: float) -> Iterator[None]:
+    """Let evaluations score so, one after the other and the last for ever."""
+    scores = [*f1]
+
+    def score(*_: Any) -> Scores:
+        return Scores({"f1": scores.pop(0) if len(scores) > 1 else scores[0]}, {})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(QuestionAnswering, "score", score)
+        yield
+
+
 def test_best_checkpoint_keeps_its_own_metrics(base: Path, data: Path, tmp_path: Path) -> None:
-    """Killed after it was written and before the position was, and evaluated worse after that."""
+    """Killed after it was written and before the state was, and evaluated worse after that."""
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    def score(f1: float) -> Any:
-        return lambda *_: {"f1": f1}
+    def train(f1: float, **options: Any) -> TrainingResult:
+        with scoring(f1):
+            return trainer.train(config, inputs(base, data), tmp_path, **options)
 
     config = CONFIG.model_copy(update={"evaluations": 1})
-    given = (config, base, data / "train", data / "valid", tmp_path)
-    loop.train(*given, score=score(20), null_text=NULL_TEXT, max_seconds=0)
+    train(20, max_seconds=0)
     with pytest.raises(KeyboardInterrupt):
-        loop.train(*given, score=score(20), null_text=NULL_TEXT, report=killed)
-    result = loop.train(*given, score=score(10), null_text=NULL_TEXT)
-    assert [one["f1"] for one in result.evaluations] == [10]
+        train(20, report=killed)
+    result = train(10)
+    assert [metrics["f1"] for metrics in result.evaluations] == [10]
     assert result.metrics["f1"] == 20
     assert json.loads((result.checkpoint / "eval_results.json").read_text()) == result.metrics
 
@@ -225,16 +245,8 @@ def test_out_of_memory_names_the_remedy(base: Path, data: Path, tmp_path: Path) 
 
 
 def test_early_stopping_and_metric(base: Path, data: Path, tmp_path: Path) -> None:
-    seen = []
-
-    def score(answers: Any, references: Any) -> dict[str, float]:
-        seen.append(1)
-        return metric.score(answers, references) | {"f1": {1: 10.0, 2: 30.0}.get(len(seen), 20.0)}
-
-    result = loop.train(
-        CONFIG.model_copy(update={"evaluations": 10, "patience": 2}), base, data / "train",
-        data / "valid", tmp_path, score=score, null_text=NULL_TEXT,
-    )  # fmt: skip
+    with scoring(10, 30, 20):
+        result = train(base, data, tmp_path, {"evaluations": 10, "patience": 2})
     assert len(result.evaluations) == 4
     assert result.metrics["evaluation"] == 2
     assert result.steps < 27

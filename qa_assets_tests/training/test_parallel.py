@@ -1,11 +1,11 @@
-"""Several processes train as one does: same questions, same steps, same gradients."""
+"""Several processes train as one does: same examples, same steps, same gradients."""
 
 from pathlib import Path
 
 import pytest
 
 from qa_assets.models import base_model
-from qa_assets_tests.training.test_loop import train
+from qa_assets_tests.training.test_trainer import train
 
 # parts of a few rows, so that some are smaller than the number of processes
 _CHANGES = {"epochs": 1, "evaluations": 1, "max_batch_tokens": 120}

@@ -1,7 +1,7 @@
-"""The second engine: a model of CTranslate2, converted from a Hugging Face directory, and asked.
+"""CTranslate2: converts a Hugging Face directory of a T5, and decodes with the converted model.
 
-CTranslate2 (https://opennmt.net/CTranslate2) is what runs T5 fastest on CPUs, and tells how sure it
-is. Knows nothing of Spark.
+CTranslate2 (https://opennmt.net/CTranslate2) is the fastest runtime of T5 on CPUs, and gives
+confidences. Knows nothing of Spark: `serving` calls it in Spark's Python workers.
 """
 
 import json
@@ -15,8 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from qa_assets.deployment.atomic import atomic_directory
+from qa_assets.core.examples import Prediction
+from qa_assets.core.files import atomic_directory
+from qa_assets.deployment.engines.logit_bias import CONFIG, bias_vector, count_pieces
 from qa_assets.models.base_model import load_tokenizer
+from qa_assets.models.tokens import SPIECE
 
 if TYPE_CHECKING:
     from ctranslate2 import Translator
@@ -25,14 +28,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Quantization = Literal["float32", "int8"]
-NEVER = -1e9
-"""A bias that excludes a token: finite, for quantisers that measure ranges."""
 _MODEL = "model.bin"
-_SENTENCE_PIECE = "spiece.model"
-_CONFIG = "config.json"
 _END = "</s>"
-_NOT_TEXT = {"<pad>", _END, "<unk>"}  # what transformers leaves out of a text
-_MOST_BATCH_TOKENS = 2048
+_SPECIAL = {"<pad>", _END, "<unk>"}  # transformers skips them when it decodes a text
+_MAX_BATCH_TOKENS = 2048
 
 
 class CTranslate2Error(RuntimeError):
@@ -41,7 +40,7 @@ class CTranslate2Error(RuntimeError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory, with its pieces."""
+    """A converted model in memory, with its SentencePiece model."""
 
     translator: "Translator"
     pieces: "SentencePieceProcessor"
@@ -52,51 +51,46 @@ def convert(
 ) -> None:
     """Convert a Hugging Face directory of a T5.
 
-    The biases become the bias of the output projection, which T5 has none of by itself, so that
-    greedy decoding abstains as the calibrated model does; ids that are no piece are excluded.
+    The biases become the bias of the output projection, which a T5 lacks.
 
     Args:
-        model_dir: a T5ForConditionalGeneration with spiece.model. For int8, with smoothed weights:
-            see `smoothing`.
+        model_dir: a T5ForConditionalGeneration with spiece.model. For int8, with the weights of
+            `quantization.prepare`.
         out: a directory that does not exist, or is empty; written beside and renamed.
-        token_bias: what to add to the logits, by token id.
-        quantization: of the weights, and in products of the activations, row by row.
+        token_bias: see `logit_bias.token_bias`.
+        quantization: `int8` quantises weights by output channel, activations row by row.
 
     Raises:
         CTranslate2Error: `model_dir` is no model that CTranslate2 knows.
         FileExistsError: `out` exists.
     """
-    import numpy as np
     from ctranslate2.converters import TransformersConverter
-    from sentencepiece import SentencePieceProcessor
 
     class Converter(TransformersConverter):  # type: ignore[misc]
         def _load(self) -> Any:
             spec = super()._load()
-            bias = np.zeros(len(spec.decoder.projection.weight), dtype=np.float32)
-            bias[pieces:] = NEVER
-            for token, value in token_bias.items():
-                bias[token] = value
-            spec.decoder.projection.bias = bias
-            # without it 1e-5, which is not T5's
+            projection = spec.decoder.projection
+            projection.bias = bias_vector(
+                token_bias, count_pieces(model_dir), len(projection.weight)
+            )
+            # CTranslate2's default is 1e-5, which is not T5's
             spec.config.layer_norm_epsilon = config["layer_norm_epsilon"]
             return spec
 
         def load_tokenizer(self, _: object, name: str, **__: object) -> Any:
-            return load_tokenizer(name)  # a fast one cannot be made of every spiece.model
+            return load_tokenizer(name)  # not every spiece.model can become a fast tokenizer
 
-    for name in (_SENTENCE_PIECE, _CONFIG):
+    for name in (SPIECE, CONFIG):
         if not (model_dir / name).is_file():
             raise CTranslate2Error(f"{model_dir} has no {name}: give the directory of a T5 model")
-    config = json.loads((model_dir / _CONFIG).read_text(encoding="utf-8"))
-    pieces = SentencePieceProcessor(model_file=str(model_dir / _SENTENCE_PIECE)).get_piece_size()
+    config = json.loads((model_dir / CONFIG).read_text(encoding="utf-8"))
     started = time.monotonic()
     with atomic_directory(out) as draft:
         try:
             Converter(str(model_dir)).convert(str(draft), quantization=quantization, force=True)
         except Exception as error:
             raise CTranslate2Error(f"{model_dir} cannot be converted: {error}") from error
-        shutil.copy(model_dir / _SENTENCE_PIECE, draft)
+        shutil.copy(model_dir / SPIECE, draft)
     logger.info(
         "converted %s to CTranslate2, %s, in %.1f s",
         model_dir, quantization, time.monotonic() - started,
@@ -105,11 +99,11 @@ def convert(
 
 @lru_cache(maxsize=1)
 def load(directory: Path, workers: int = 1) -> Loaded:
-    """Load a converted model, or take the one that was loaded last.
+    """Load a converted model, or return the model that was loaded last, if it is the same.
 
     Args:
         directory: what `convert` wrote.
-        workers: batches at a time, of a thread each.
+        workers: batches computed in parallel, of a thread each.
 
     Raises:
         CTranslate2Error: there is no model in `directory`.
@@ -117,44 +111,41 @@ def load(directory: Path, workers: int = 1) -> Loaded:
     from ctranslate2 import Translator
     from sentencepiece import SentencePieceProcessor
 
-    for name in (_MODEL, _SENTENCE_PIECE):
+    for name in (_MODEL, SPIECE):
         if not (directory / name).is_file():
             raise CTranslate2Error(f"{directory} has no {name}: convert the model first")
     translator = Translator(str(directory), device="cpu", inter_threads=workers, intra_threads=1)
-    pieces = SentencePieceProcessor(model_file=str(directory / _SENTENCE_PIECE))
-    return Loaded(translator, pieces)
+    return Loaded(translator, SentencePieceProcessor(model_file=str(directory / SPIECE)))
 
 
-def answer(
-    model: Loaded, sources: Sequence[str], *, max_new_tokens: int
-) -> tuple[list[str], list[float]]:
-    """Answer greedily, in batches of similar length.
+def generate(model: Loaded, sources: Sequence[str], *, max_new_tokens: int) -> list[Prediction]:
+    """Decode greedily, in batches of similar length.
 
     Args:
         model: from `load`.
-        sources: model inputs; a blank one gets an empty answer.
-        max_new_tokens: longest answer, in tokens, its end included.
+        sources: of prompts.
+        max_new_tokens: of an output, its end included.
 
     Returns:
-        By source the answer, and how probable the model holds it, from 0 to 1: the product of the
-        probabilities of its tokens, the end included. 0 where the source is blank.
+        The output for each source; its confidence is the product of the probabilities of its
+        tokens, the end included. A blank source gets an empty text with confidence 0.
     """
-    texts, confidences = [""] * len(sources), [0.0] * len(sources)
-    asked = [number for number, source in enumerate(sources) if source.strip()]
-    tokens = [model.pieces.encode(sources[number], out_type=str) + [_END] for number in asked]
+    outputs = [Prediction("", 0.0)] * len(sources)
+    numbers = [number for number, source in enumerate(sources) if source.strip()]
     results = model.translator.translate_batch(
-        tokens,
+        [model.pieces.encode(sources[number], out_type=str) + [_END] for number in numbers],
         batch_type="tokens",
-        max_batch_size=_MOST_BATCH_TOKENS,  # sorted by length, too
+        max_batch_size=_MAX_BATCH_TOKENS,  # sorts by length, too
         beam_size=1,
-        length_penalty=0,  # else scores are means of the tokens'
-        max_input_length=0,  # nothing is cut off
+        length_penalty=0,  # scores are sums of log probabilities, not means
+        max_input_length=0,  # no truncation
         max_decoding_length=max_new_tokens,
-        min_decoding_length=0,  # else no answer is empty
+        min_decoding_length=0,  # the default of 1 allows no empty output
         return_scores=True,
     )
-    for number, result in zip(asked, results, strict=True):
-        said = [piece for piece in result.hypotheses[0] if piece not in _NOT_TEXT]
-        texts[number] = model.pieces.decode(said).strip()
-        confidences[number] = math.exp(result.scores[0])
-    return texts, confidences
+    for number, result in zip(numbers, results, strict=True):
+        pieces = [piece for piece in result.hypotheses[0] if piece not in _SPECIAL]
+        outputs[number] = Prediction(
+            model.pieces.decode(pieces).strip(), math.exp(result.scores[0])
+        )
+    return outputs

@@ -1,4 +1,4 @@
-"""Simpler reshapes of an exported graph: the same results of less work."""
+"""A simplification of exported graphs: constant shapes for reshapes that keep their first axis."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,45 +7,49 @@ if TYPE_CHECKING:
 
 
 def keep_first_axes(model: "ModelProto") -> None:
-    """Let reshapes that keep their first axis say so, instead of asking for its length, in place.
+    """Replace computed shapes [length of the first axis, ...] by constants [0, ...], in place.
 
-    transformers' attention reshapes to [batch, -1, heads, size], with the length of a batch that it
-    asks the decoder's states for: four nodes each time, and the keys of the encoder's output, which
-    need nothing of the decoder, could not be computed without it. What is read no more stays, for
-    `onnx.utils.Extractor` to leave out.
+    transformers' attention reshapes to [batch, -1, heads, size] and reads the batch size from the
+    decoder's states. That takes four nodes each time, and ties the keys of the encoder's output,
+    which depend on nothing else of the decoder, to its states. In a Reshape, 0 keeps an axis as it
+    is. Nodes that become unused stay; `onnx.utils.Extractor` leaves them out.
     """
     import numpy as np
     from onnx import numpy_helper
 
     graph = model.graph
-    made = {name: node for node in graph.node for name in node.output}
+    producers = {name: node for node in graph.node for name in node.output}
     constants: dict[str, Any] = {
-        one.name: numpy_helper.to_array(one) for one in graph.initializer
+        tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
     } | {
         node.output[0]: numpy_helper.to_array(node.attribute[0].t)
         for node in graph.node
         if node.op_type == "Constant"
     }
-    added = {}
+    shapes = {}
     for node in graph.node:
-        shape = made.get(node.input[1]) if node.op_type == "Reshape" else None
-        if shape is None or shape.op_type != "Concat":
+        concat = producers.get(node.input[1]) if node.op_type == "Reshape" else None
+        if concat is None or concat.op_type != "Concat":
             continue
-        first, *rest = shape.input
-        if _is_first_length(first, made, constants) and all(name in constants for name in rest):
-            kept = [0, *(int(one) for name in rest for one in constants[name])]
-            node.input[1] = "keep_first_" + "_".join(map(str, kept))
-            added[node.input[1]] = kept
+        first, *rest = concat.input
+        if _is_first_length(first, producers, constants) and all(
+            name in constants for name in rest
+        ):
+            shape = [0, *(int(length) for name in rest for length in constants[name])]
+            node.input[1] = "keep_first_" + "_".join(map(str, shape))
+            shapes[node.input[1]] = shape
     graph.initializer.extend(
         numpy_helper.from_array(np.array(shape, dtype=np.int64), name)
-        for name, shape in added.items()
+        for name, shape in shapes.items()
     )
 
 
-def _is_first_length(name: str, made: "dict[str, NodeProto]", constants: dict[str, Any]) -> bool:
-    """Whether a value is the length of the first axis of something, as a shape of one axis."""
+def _is_first_length(
+    name: str, producers: "dict[str, NodeProto]", constants: dict[str, Any]
+) -> bool:
+    """Whether a value is the length of the first axis of a tensor, as a shape of one axis."""
     for operation in ("Unsqueeze", "Gather", "Shape"):
-        node = made.get(name)
+        node = producers.get(name)
         if node is None or node.op_type != operation:
             return False
         if operation == "Gather" and constants.get(node.input[1], -1) != 0:

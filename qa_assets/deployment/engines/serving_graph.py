@@ -1,19 +1,22 @@
-"""A model as Spark NLP runs it best, made of the graphs that optimum exports.
+"""The ONNX graphs that Spark NLP loads, built from the graphs that optimum exports.
 
-Spark NLP 5.5.3 never frees what the steps between the first and the last of a decoding return, nor
-the zeros that it makes up for the first step's cache: as many as the source has tokens, times what
-the graph declares as heads, times 64 (`ai.t5.OnnxT5EncoderDecoder` closes neither). With the graphs
-of optimum that is 1 to 3 MB a question. It also takes the encoder's output and every step's logits
-apart, number by number, which costs more than int8 saves. These graphs have the same inputs and
-outputs by name, but
+Spark NLP 5.5.3 (`ai.t5.OnnxT5EncoderDecoder`) leaks native memory and copies tensors slowly:
 
-- the encoder hands on the ids of the source, and is part of the decoder's first step;
-- the cache of the decoder is the ids so far: the few positions of an answer are computed again,
-  which costs next to nothing, as a step's time is that of reading the weights once;
+- it closes only the last result of a decoding loop. What the other steps return is never freed, nor
+  are the zeros of the first step's cache, sized tokens x heads x 64 with the heads that the graph
+  declares: 1 to 3 MB a prompt with optimum's graphs;
+- it reads the encoder's output and every step's logits value by value, at a cost above the gain of
+  int8.
+
+The graphs here have the same inputs and outputs by name, but
+
+- the encoder passes the source's ids through, and the decoder's first step contains the encoder;
+- the decoder's cache is the output ids so far: each step computes their few positions again, which
+  costs little, since the time of a step is that of reading the weights once;
 - one head is declared;
-- the logits are those of the last position alone, and end at the largest.
+- the logits are of the last position only, and end at the largest.
 
-The keys and values of the encoder's output are computed once, as usual.
+The keys and values of the cross-attention are computed once, as usual.
 """
 
 import hashlib
@@ -33,28 +36,29 @@ LOGITS = "logits"
 _ALL_IDS = "all_ids"
 
 
-def halves(decoder: "ModelProto", bias: "NDArray[np.float32]") -> "tuple[ModelProto, ModelProto]":
-    """Split a decoder without past, as optimum exports it, where the encoder's work ends.
+def split(decoder: "ModelProto", bias: "NDArray[np.float32]") -> "tuple[ModelProto, ModelProto]":
+    """Split a decoder without past, as optimum exports it, into what runs once and every step.
 
     Args:
         decoder: has the outputs `logits` and `present.N.encoder.key` and `.value`.
-        bias: what to add to the logits, of shape [vocabulary].
+        bias: added to the logits, of shape [vocabulary].
 
     Returns:
-        What makes the keys and values of the encoder's output, and what makes the logits of the
-        last position, up to the largest, of all ids, those and the mask.
+        `cross`: from the encoder's output to the keys and values of the cross-attention. `step`:
+        from these, the mask and all output ids to the logits of the last position, up to the
+        largest.
     """
     from onnx import helper, numpy_helper, utils
 
-    presents = [one.name for one in decoder.graph.output if ".encoder." in one.name]
+    presents = [output.name for output in decoder.graph.output if ".encoder." in output.name]
     _read_presents(decoder.graph, presents)
     extractor = utils.Extractor(decoder)
-    given = [IDS, MASK, HIDDEN]  # of some, no more than the shape is read
-    cross = extractor.extract_model(given, presents)
-    step = extractor.extract_model([*given, *presents], [LOGITS])
+    inputs = [IDS, MASK, HIDDEN]  # of some only the shape is read
+    cross = extractor.extract_model(inputs, presents)
+    step = extractor.extract_model([*inputs, *presents], [LOGITS])
     graph = step.graph
     (head,) = (node for node in graph.node if LOGITS in node.output)
-    inputs = {
+    values = {
         "last": _integers(-1),
         "none": _integers(0),
         "end": _integers(2**62),
@@ -63,7 +67,7 @@ def halves(decoder: "ModelProto", bias: "NDArray[np.float32]") -> "tuple[ModelPr
         "vocabulary_axis": _integers(2),
         "logits_bias": bias,
     }
-    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in inputs.items())
+    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in values.items())
     hidden, head.input[0], head.output[0] = head.input[0], "last_hidden", "unbiased_logits"
     position = list(graph.node).index(head)
     graph.node.insert(
@@ -84,8 +88,8 @@ def halves(decoder: "ModelProto", bias: "NDArray[np.float32]") -> "tuple[ModelPr
     return cross, step
 
 
-def pass_on() -> "ModelProto":
-    """What stands for the encoder: ids of shape [batch, tokens] as floats [batch, tokens, 1]."""
+def source_ids() -> "ModelProto":
+    """The graph in place of the encoder: ids [batch, tokens] as floats [batch, tokens, 1]."""
     from onnx import TensorProto, helper, numpy_helper
 
     shape = ["batch_size", "encoder_sequence_length"]
@@ -109,7 +113,7 @@ def pass_on() -> "ModelProto":
 
 
 def join(encoder: "ModelProto", cross: "ModelProto", step: "ModelProto") -> "ModelProto":
-    """The rest: of an encoder and what `halves` returned, quantised or not."""
+    """The merged decoder: an encoder and the results of `split`, quantised or not."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -118,9 +122,9 @@ def join(encoder: "ModelProto", cross: "ModelProto", step: "ModelProto") -> "Mod
     presents = [output.name for output in cross.graph.output]
     pasts = [name.replace("present", "past_key_values") for name in presents]
     decoders = [name.replace("encoder", "decoder") for name in presents]
-    ids, kept = decoders[0], decoders[1:]
+    ids, unused = decoders[0], decoders[1:]
     outputs = [LOGITS, *presents]
-    cached = _branch(
+    later = _branch(
         "cached",
         [
             helper.make_node("Cast", [_past(ids)], ["past_ids"], to=TensorProto.INT64),
@@ -155,11 +159,11 @@ def join(encoder: "ModelProto", cross: "ModelProto", step: "ModelProto") -> "Mod
     graph = helper.make_graph(
         [
             helper.make_node(
-                "If", [USE_CACHE], [_ALL_IDS, *outputs], then_branch=cached, else_branch=first
+                "If", [USE_CACHE], [_ALL_IDS, *outputs], then_branch=later, else_branch=first
             ),
             helper.make_node("Unsqueeze", [_ALL_IDS, "ids_axes"], ["ids_in_shape"]),
             helper.make_node("Cast", ["ids_in_shape"], [ids], to=TensorProto.FLOAT),
-            *(helper.make_node("Identity", ["nothing"], [name]) for name in kept),
+            *(helper.make_node("Identity", ["nothing"], [name]) for name in unused),
         ],
         "decoder",
         [
@@ -189,19 +193,20 @@ def join(encoder: "ModelProto", cross: "ModelProto", step: "ModelProto") -> "Mod
 
 
 def _read_presents(graph: "GraphProto", presents: Sequence[str]) -> None:
-    """Let what transposes the same as a present transpose the present, so that it can be cut off.
+    """Let other transpositions of a present's input transpose the present, which can be cut off.
 
-    The exporter makes of the keys, transposed twice, two transpositions of the same.
+    The keys are transposed twice; the exporter folds that into two transpositions of one tensor.
     """
     from onnx import helper
 
-    for made in [node for node in graph.node if node.output[0] in presents]:
+    for present in [node for node in graph.node if node.output[0] in presents]:
+        order = list(present.attribute[0].ints)
         for node in graph.node:
-            if node is not made and node.op_type == "Transpose" and node.input[0] == made.input[0]:
-                order = list(made.attribute[0].ints)
-                turned = [order.index(axis) for axis in node.attribute[0].ints]
-                node.input[0] = made.output[0]
-                node.attribute[0].CopyFrom(helper.make_attribute("perm", turned))
+            same_input = node.op_type == "Transpose" and node.input[0] == present.input[0]
+            if same_input and node is not present:
+                permutation = [order.index(axis) for axis in node.attribute[0].ints]
+                node.input[0] = present.output[0]
+                node.attribute[0].CopyFrom(helper.make_attribute("perm", permutation))
 
 
 def _past(present: str) -> str:
@@ -218,16 +223,16 @@ def _cache(name: str, heads: int | str) -> "ValueInfoProto":
 def _branch(name: str, nodes: "Sequence[NodeProto]", outputs: Sequence[str]) -> "GraphProto":
     from onnx import TensorProto, helper
 
-    kinds = {_ALL_IDS: TensorProto.INT64}
+    types = {_ALL_IDS: TensorProto.INT64}
     values = [
-        helper.make_tensor_value_info(output, kinds.get(output, TensorProto.FLOAT), None)
+        helper.make_tensor_value_info(output, types.get(output, TensorProto.FLOAT), None)
         for output in outputs
     ]
     return helper.make_graph(nodes, name, [], values)
 
 
 def _inlined(graph: "GraphProto", prefix: str, names: dict[str, str]) -> "list[NodeProto]":
-    """The nodes of a graph, with `names` for its inputs, and names of their own within it."""
+    """The nodes of a graph with renamed inputs, and a prefix before the names within it."""
     from onnx import NodeProto
 
     outputs = {output.name for output in graph.output}
@@ -245,21 +250,21 @@ def _inlined(graph: "GraphProto", prefix: str, names: dict[str, str]) -> "list[N
 
 
 def _weights(graphs: "Sequence[GraphProto]") -> "tuple[list[TensorProto], list[dict[str, str]]]":
-    """The initialisers of graphs, equal ones once, and their new names by old, graph by graph."""
+    """The initialisers of graphs without duplicates; and for each graph new names by old."""
     from onnx import TensorProto
 
-    found: dict[bytes, TensorProto] = {}
+    tensors: dict[bytes, TensorProto] = {}
     names: list[dict[str, str]] = []
     for graph in graphs:
         names.append({})
-        for one in graph.initializer:
+        for tensor in graph.initializer:
             copy = TensorProto()
-            copy.CopyFrom(one)
+            copy.CopyFrom(tensor)
             copy.name = ""
             content = hashlib.sha256(copy.SerializeToString(deterministic=True)).digest()
-            copy.name = f"weights_{len(found)}"
-            names[-1][one.name] = found.setdefault(content, copy).name
-    return list(found.values()), names
+            copy.name = f"weights_{len(tensors)}"
+            names[-1][tensor.name] = tensors.setdefault(content, copy).name
+    return list(tensors.values()), names
 
 
 def _integers(*values: int) -> "NDArray[np.int64]":

@@ -1,7 +1,7 @@
-"""The Spark NLP pipeline of an exported model: imported once, saved, reloaded, asked.
+"""Spark NLP: imports ONNX graphs into a saved pipeline, loads it, and decodes with it.
 
-T5Transformer as it is here prepends nothing to a source, cuts nothing off it and decodes greedily,
-so that its answers equal transformers' and ONNX Runtime's. Needs a session of `qa_assets.spark`.
+T5Transformer, configured as here, adds no prefix, truncates nothing and decodes greedily, so that
+its outputs equal those of transformers and ONNX Runtime. Needs a session of `qa_assets.spark`.
 """
 
 import logging
@@ -10,13 +10,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_assets.deployment.atomic import atomic_directory
-from qa_assets.deployment.engines.onnx_export import (
-    CONFIG,
-    DECODER,
-    ENCODER,
-    SENTENCE_PIECE,
-)
+from qa_assets.core.files import atomic_directory
+from qa_assets.deployment.engines.logit_bias import CONFIG
+from qa_assets.deployment.engines.onnx_export import DECODER, ENCODER, SENTENCE_PIECE
 
 if TYPE_CHECKING:
     from pyspark.ml import PipelineModel
@@ -26,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _TEXT = "qa_assets_text"
 _DOCUMENT = "qa_assets_document"
-_ANSWER = "qa_assets_answer"
+_OUTPUT = "qa_assets_output"
 _UNKNOWN = " \u2047 "  # how SentencePiece spells <unk>, which transformers leaves out
 
 
@@ -34,20 +30,14 @@ class SparkNlpError(RuntimeError):
     """A model that cannot be imported or loaded; the message says why and what to do."""
 
 
-def import_onnx(
-    spark: "SparkSession",
-    onnx_dir: Path,
-    out: Path,
-    *,
-    max_new_tokens: int,
-) -> None:
-    """Make the Spark NLP pipeline of an exported model and save it.
+def import_onnx(spark: "SparkSession", onnx_dir: Path, out: Path, *, max_new_tokens: int) -> None:
+    """Save the Spark NLP pipeline of an exported model.
 
     Args:
         spark: a session that has imported no other model yet.
-        onnx_dir: what `qa_assets.deployment.engines.onnx_export.export` wrote.
+        onnx_dir: what `onnx_export.save` wrote.
         out: a directory that does not exist, or is empty; written beside and renamed.
-        max_new_tokens: longest answer, in tokens.
+        max_new_tokens: of an output, its end included.
 
     Raises:
         SparkNlpError: `onnx_dir` is not an exported model, or this session has imported one before.
@@ -71,11 +61,11 @@ def import_onnx(
             model = T5Transformer.loadSavedModel(str(_view(onnx_dir, Path(view))), spark)
         model = (
             model.setInputCols([_DOCUMENT])
-            .setOutputCol(_ANSWER)
+            .setOutputCol(_OUTPUT)
             .setTask("")
             .setMaxNewTokens(max_new_tokens)
             .setMaxOutputLength(max_new_tokens)
-            .setBatchSize(1)  # logits that end early allow no more; as fast on CPUs
+            .setBatchSize(1)  # the only size that the shortened logits allow; as fast on CPUs
         )
         document = DocumentAssembler().setInputCol(_TEXT).setOutputCol(_DOCUMENT)
         PipelineModel([document, model]).write().overwrite().save(draft.absolute().as_uri())
@@ -88,7 +78,7 @@ def load_pipeline(spark: "SparkSession", directory: Path) -> "PipelineModel":
     Raises:
         SparkNlpError: there is none in `directory`.
     """
-    import sparknlp.annotator  # noqa: F401 - has the classes that the reader looks up by name
+    import sparknlp.annotator  # noqa: F401 - registers the classes that the reader looks up by name
     from pyspark.ml import PipelineModel
 
     if not (directory / "metadata").is_dir():
@@ -99,41 +89,37 @@ def load_pipeline(spark: "SparkSession", directory: Path) -> "PipelineModel":
     return pipeline
 
 
-def answer(
-    pipeline: "PipelineModel",
-    frame: "DataFrame",
-    *,
-    source: str = "source",
-    answer: str = "answer",
+def generate(
+    pipeline: "PipelineModel", frame: "DataFrame", *, source: str = "source", output: str = "output"
 ) -> "DataFrame":
-    """Add the answers to the sources of a frame.
+    """Add the outputs for the sources of a frame.
 
-    Lazy, so that each action on the result runs the model again, unless it is persisted. A source
-    that the engine fails on fails the action: its log says why.
+    Lazy: each action on the result runs the model again, unless it is persisted. If Spark NLP fails
+    on a source, the action fails; Spark NLP's log says why.
 
     Args:
         pipeline: from `load_pipeline`.
         frame: any frame with a column `source`, a text or an array of texts.
         source: name of that column.
-        answer: name of the column to add, or to replace.
+        output: name of the column to add, or to replace.
 
     Returns:
-        The frame, its rows and columns as they were, with the answers as a column like the sources:
-        a text, empty where the source is blank or null, or an array with a text for each source
-        that is neither.
+        The frame, its rows and other columns unchanged, with the outputs as a column like the
+        sources: a text, "" where the source is blank or null; or an array with a text for each
+        source that is neither.
     """
     from pyspark.sql import functions as sf
     from pyspark.sql.types import StringType
 
-    one = isinstance(frame.schema[source].dataType, StringType)
-    sources = sf.array(source) if one else sf.coalesce(source, sf.array())
-    # Spark NLP would invent an answer to a blank text
+    single = isinstance(frame.schema[source].dataType, StringType)
+    sources = sf.array(source) if single else sf.coalesce(source, sf.array())
+    # for a blank text Spark NLP would make up an output
     texts = sf.filter(sources, lambda text: text.rlike(r"(?U)\S"))
-    # ... and shift the answers of the rows behind an empty array; an empty text it skips
-    asked = sf.when(sf.size(texts) > 0, texts).otherwise(sf.array(sf.lit("")))
-    # what a DocumentAssembler makes of one text
+    # an empty array would shift the outputs of the rows after it; an empty text is skipped
+    texts = sf.when(sf.size(texts) > 0, texts).otherwise(sf.array(sf.lit("")))
+    # several annotations, each as DocumentAssembler makes it of one text
     document = sf.transform(
-        asked,
+        texts,
         lambda text, number: sf.struct(
             sf.lit("document").alias("annotatorType"),
             sf.lit(0).alias("begin"),
@@ -143,20 +129,25 @@ def answer(
             sf.array().cast("array<float>").alias("embeddings"),
         ),
     ).alias(_DOCUMENT, metadata={"annotatorType": "document"})
-    said = sf.transform(_ANSWER, lambda each: sf.trim(sf.replace(each["result"], sf.lit(_UNKNOWN))))
-    number = sf.size(sf.filter(_DOCUMENT, lambda each: each["result"] != ""))
+    results = sf.transform(
+        _OUTPUT,
+        lambda annotation: sf.trim(sf.replace(annotation["result"], sf.lit(_UNKNOWN))),
+    )
+    expected = sf.size(sf.filter(_DOCUMENT, lambda annotation: annotation["result"] != ""))
     failed = sf.raise_error(f"Spark NLP failed on a text of column {source}")
-    answers = sf.when(sf.size(said) == number, said).otherwise(failed)
+    outputs = sf.when(sf.size(results) == expected, results).otherwise(failed)
+    if single:
+        outputs = sf.coalesce(sf.get(outputs, sf.lit(0)), sf.lit(""))
     return (
         pipeline.stages[-1]
         .transform(frame.select("*", document))
-        .withColumn(answer, sf.coalesce(sf.get(answers, sf.lit(0)), sf.lit("")) if one else answers)
-        .drop(_DOCUMENT, _ANSWER)
+        .withColumn(output, outputs)
+        .drop(_DOCUMENT, _OUTPUT)
     )
 
 
 def _view(onnx_dir: Path, view: Path) -> Path:
-    """Show the model as loadSavedModel wants it: a decoder_model.onnx must exist, unread."""
+    """Link the model's files as loadSavedModel expects them: with a decoder_model.onnx, unread."""
     for name in (ENCODER, DECODER, SENTENCE_PIECE):
         (view / name).parent.mkdir(exist_ok=True)
         (view / name).symlink_to((onnx_dir / name).absolute())

@@ -1,1 +1,1 @@
-"""Eight-bit weights: SmoothQuant, GPTQ, and the choice of a recipe."""
+"""Int8: activation statistics, SmoothQuant, GPTQ, ONNX graphs, and the choice of a recipe."""

@@ -1,4 +1,4 @@
-"""What goes into a model's linear layers while it answers: how large, and what goes together."""
+"""Activation statistics of linear layers, for SmoothQuant (maxima) and GPTQ (XtX)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,46 +10,46 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """Of linear layers, by name.
+class ActivationStatistics:
+    """Statistics of the inputs X [tokens, channels] of linear layers, by the layer's name.
 
     Attributes:
-        maxima: the largest magnitude of each channel x of the input, of shape [inputs].
-        moments: the sum of x x', of shape [inputs, inputs].
+        maxima: largest magnitude of each channel, of shape [channels].
+        xtx: X'X, of shape [channels, channels].
     """
 
     maxima: "dict[str, torch.Tensor]"
-    moments: "dict[str, torch.Tensor]"
+    xtx: "dict[str, torch.Tensor]"
 
 
-def linear_inputs(
+def activation_statistics(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     sources: Sequence[str],
     *,
     max_new_tokens: int,
-) -> Inputs:
-    """Answer sources one by one and look at the inputs of linear layers.
+) -> ActivationStatistics:
+    """Decode calibration prompts one by one, and collect the inputs of all linear layers.
 
     Args:
         model: a T5, in full precision.
         tokenizer: the model's.
-        sources: of the kind that will be asked.
-        max_new_tokens: longest answer, in tokens.
+        sources: of prompts like those that will be served.
+        max_new_tokens: of an output, its end included.
     """
     import torch
 
-    found = Inputs({}, {})
+    statistics = ActivationStatistics({}, {})
 
-    def note(name: str, given: torch.Tensor) -> None:
-        rows = given.detach().flatten(0, -2)
-        largest = rows.abs().amax(0)
-        found.maxima[name] = torch.maximum(found.maxima.get(name, largest), largest)
-        found.moments.setdefault(name, rows.new_zeros(rows.shape[1], rows.shape[1]))
-        found.moments[name].addmm_(rows.T, rows)
+    def update(name: str, inputs: torch.Tensor) -> None:
+        rows = inputs.detach().flatten(0, -2)
+        maxima = rows.abs().amax(0)
+        statistics.maxima[name] = torch.maximum(statistics.maxima.get(name, maxima), maxima)
+        statistics.xtx.setdefault(name, rows.new_zeros(rows.shape[1], rows.shape[1]))
+        statistics.xtx[name].addmm_(rows.T, rows)
 
     hooks = [
-        layer.register_forward_pre_hook(lambda _, given, name=name: note(name, given[0]))
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: update(name, inputs[0]))
         for name, layer in model.named_modules()
         if isinstance(layer, torch.nn.Linear)
     ]
@@ -61,4 +61,4 @@ def linear_inputs(
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return statistics

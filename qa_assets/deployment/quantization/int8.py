@@ -1,9 +1,12 @@
-"""Eight-bit ONNX graphs: matrix products of int8 weights and of activations that come.
+"""Int8 ONNX graphs: matrix products of int8 weights and dynamically quantised activations.
 
-ONNX Runtime's own dynamic quantisation gives all activations of a product one scale, so that one
-outlier coarsens every token, and an answer depends on its neighbours in the batch. Here each row, a
-token, has its own, as in LLM.int8() (Dettmers et al., 2022, arXiv:2208.07339, "vector-wise") and in
+ONNX Runtime's own dynamic quantisation has one scale for all activations of a product: one outlier
+makes every token coarser, and an output depends on the other rows of the batch. Here each token has
+a scale of its own, as in LLM.int8() (Dettmers et al., 2022, arXiv:2208.07339, "vector-wise") and in
 CTranslate2.
+
+Both factors are uint8 with zero point 128. With signed weights ONNX Runtime would add pairs of
+products in 16 bits on CPUs without VNNI, where they saturate; with VNNI both run the same kernel.
 """
 
 import re
@@ -17,19 +20,18 @@ if TYPE_CHECKING:
 
 _LARGEST = 127
 _ZERO_POINT = 128
-"""Of activations, unsigned since that is what CPUs multiply int8 weights with."""
 _DOMAIN = "com.microsoft"
 """Of ONNX Runtime's own operators."""
-_ROW, _SCALED, _EIGHT_BITS = "rows_largest", "rows_scaled", "rows_int8"
+_MAXIMA, _SCALED, _QUANTIZED = "rows_largest", "rows_scaled", "rows_quantized"
 
 
 def quantize(model: "ModelProto", keep: Iterable[str]) -> "ModelProto":
     """Quantise the products of a graph with constant weights.
 
-    Weights by output channel to int8, beforehand; activations by row to uint8, when they come.
+    Weights are quantised by output channel now; activations by row at run time.
 
     Args:
-        model: a graph without branches, of which the weights are initialisers; it is not changed.
+        model: a graph without branches, with weights as initialisers; it is not changed.
         keep: regular expressions of names of products that stay in full precision.
     """
     from onnx import ModelProto, numpy_helper
@@ -38,10 +40,10 @@ def quantize(model: "ModelProto", keep: Iterable[str]) -> "ModelProto":
     result = ModelProto()
     result.CopyFrom(model)
     graph = result.graph
-    weights = {one.name: one for one in graph.initializer}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[NodeProto] = []
-    rows: set[str] = set()
-    added: dict[str, NDArray[Any]] = {}
+    quantized_activations: set[str] = set()
+    tensors: dict[str, NDArray[Any]] = {}
     for node in graph.node:
         if (
             node.op_type != "MatMul"
@@ -50,32 +52,35 @@ def quantize(model: "ModelProto", keep: Iterable[str]) -> "ModelProto":
         ):
             nodes.append(node)
             continue
-        given, weight = node.input
-        if given not in rows:
-            nodes += _rows(given)
-            rows.add(given)
-        eight_bits, scale = _columns(numpy_helper.to_array(weights[weight]))
-        added |= {f"{weight}_int8": eight_bits, f"{weight}_scale": scale}
+        activations, weight = node.input
+        if activations not in quantized_activations:
+            nodes += _quantize_rows(activations)
+            quantized_activations.add(activations)
+        quantized, scale = _quantize_columns(numpy_helper.to_array(weights[weight]))
+        tensors |= {f"{weight}_quantized": quantized, f"{weight}_scale": scale}
         nodes += _product(node, weight)
-    if rows:
-        added |= _constants()
+    if quantized_activations:
+        tensors |= _constants()
         result.opset_import.append(make_opsetid(_DOMAIN, 1))
     del graph.node[:]
     graph.node.extend(nodes)
-    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in added.items())
+    graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in tensors.items()
+    )
     read = {name for node in graph.node for name in node.input}
-    unused = [one for one in graph.initializer if one.name not in read]
-    for one in unused:
-        graph.initializer.remove(one)
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
     return result
 
 
-def _columns(weight: "NDArray[np.float32]") -> "tuple[NDArray[np.int8], NDArray[np.float32]]":
-    """A weight in eight bits, and what each of its columns is multiplied by."""
+def _quantize_columns(
+    weight: "NDArray[np.float32]",
+) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
+    """A weight in eight bits, and the scale of each of its columns."""
     import numpy as np
 
     scale = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny) / _LARGEST
-    return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)
+    return (np.rint(weight / scale) + _ZERO_POINT).astype(np.uint8), scale.astype(np.float32)
 
 
 def _constants() -> "dict[str, NDArray[np.generic]]":
@@ -83,38 +88,38 @@ def _constants() -> "dict[str, NDArray[np.generic]]":
 
     return {
         "row_scale": np.array(1 / _LARGEST, np.float32),
-        "row_zero_point": np.array(_ZERO_POINT, np.uint8),
+        "zero_point": np.array(_ZERO_POINT, np.uint8),
         "last_axis": np.array([-1], np.int64),
     }
 
 
-def _rows(given: str) -> "list[NodeProto]":
-    """Make of activations each row's largest magnitude, and the rows over it, in eight bits."""
+def _quantize_rows(activations: str) -> "list[NodeProto]":
+    """Nodes for the largest magnitude of each row, and for the quantised rows divided by it."""
     from onnx.helper import make_node
 
-    largest, scaled, eight_bits = (f"{given}_{name}" for name in (_ROW, _SCALED, _EIGHT_BITS))
+    maxima, scaled, quantized = (f"{activations}_{name}" for name in (_MAXIMA, _SCALED, _QUANTIZED))
     return [
-        make_node("Abs", [given], [f"{largest}_abs"]),
-        make_node("ReduceMax", [f"{largest}_abs", "last_axis"], [largest]),
-        # of a row of zeros, no number: some integer, which is multiplied by zero at the end
-        make_node("Div", [given, largest], [scaled]),
-        make_node("QuantizeLinear", [scaled, "row_scale", "row_zero_point"], [eight_bits]),
+        make_node("Abs", [activations], [f"{maxima}_abs"]),
+        make_node("ReduceMax", [f"{maxima}_abs", "last_axis"], [maxima]),
+        # a row of zeros gives NaN, which becomes some integer; the product with 0 is 0 all the same
+        make_node("Div", [activations, maxima], [scaled]),
+        make_node("QuantizeLinear", [scaled, "row_scale", "zero_point"], [quantized]),
     ]
 
 
 def _product(node: "NodeProto", weight: str) -> "list[NodeProto]":
-    """The product of what `_rows` and `_columns` made."""
+    """Nodes that multiply the results of `_quantize_rows` and `_quantize_columns`."""
     from onnx.helper import make_node
 
-    given, out = node.input[0], node.output[0]
-    scaled = [f"{given}_{_EIGHT_BITS}", f"{weight}_int8", "row_scale", f"{weight}_scale"]
+    activations, out = node.input[0], node.output[0]
+    inputs = [f"{activations}_{_QUANTIZED}", f"{weight}_quantized", "row_scale", f"{weight}_scale"]
     return [
         make_node(
             "MatMulIntegerToFloat",
-            [*scaled, "row_zero_point"],
+            [*inputs, "zero_point", "zero_point"],
             [f"{out}_of_unit_rows"],
             node.name,
             domain=_DOMAIN,
         ),
-        make_node("Mul", [f"{out}_of_unit_rows", f"{given}_{_ROW}"], [out]),
+        make_node("Mul", [f"{out}_of_unit_rows", f"{activations}_{_MAXIMA}"], [out]),
     ]

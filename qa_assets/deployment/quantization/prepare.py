@@ -1,7 +1,7 @@
-"""Weights made ready for eight bits: smoothed, then rounded.
+"""Weights prepared for int8: SmoothQuant, then GPTQ.
 
-What comes of it computes nearly what the model did, in full precision too; an engine that quantises
-weights by output channel adds no error of its own to them.
+The prepared model is a Hugging Face directory in full precision, with nearly the same outputs as
+the original. Its weights lie on the int8 grid of an engine that quantises by output channel.
 """
 
 import shutil
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qa_assets.deployment.quantization import gptq, smoothquant
-from qa_assets.deployment.quantization.activations import linear_inputs
+from qa_assets.deployment.quantization.activations import activation_statistics
 from qa_assets.models import base_model
 
 
-def make_ready(
+def prepare_weights(
     model_dir: Path,
     out: Path,
     alphas: Sequence[float],
@@ -21,30 +21,32 @@ def make_ready(
     *,
     max_new_tokens: int,
 ) -> dict[float, Path]:
-    """Write a Hugging Face directory below `out` for each strength of smoothing.
+    """Write a Hugging Face directory below `out` for each migration strength.
 
     Args:
         model_dir: a Hugging Face directory.
         out: gets a directory for each alpha.
-        alphas: see `smoothing.smooth`.
-        sources: to see what goes into linear layers.
-        max_new_tokens: longest answer, in tokens.
+        alphas: see `smoothquant.smooth`.
+        sources: calibration prompts.
+        max_new_tokens: of an output, its end included.
 
     Returns:
         The directories by alpha.
     """
     model, tokenizer = base_model.load(model_dir)
-    inputs = linear_inputs(model, tokenizer, sources, max_new_tokens=max_new_tokens)
-    made = {}
+    statistics = activation_statistics(model, tokenizer, sources, max_new_tokens=max_new_tokens)
+    directories = {}
     for alpha in alphas:
         model, _ = base_model.load(model_dir)
-        scales = smoothquant.smooth(model, inputs.maxima, alpha)
-        moments = {
-            name: moment / scales[name].outer(scales[name]) if name in scales else moment
-            for name, moment in inputs.moments.items()
+        scales = smoothquant.smooth(model, statistics.maxima, alpha)
+        # X'X of the smoothed model, without decoding again
+        xtx = {
+            name: matrix / scales[name].outer(scales[name]) if name in scales else matrix
+            for name, matrix in statistics.xtx.items()
         }
-        gptq.round_weights(model, moments)
-        made[alpha] = out / f"alpha-{alpha}"
-        shutil.copytree(model_dir, made[alpha], ignore=shutil.ignore_patterns("*.safetensors*"))
-        model.save_pretrained(made[alpha])
-    return made
+        gptq.round_weights(model, xtx)
+        directories[alpha] = out / f"alpha-{alpha}"
+        ignore = shutil.ignore_patterns("*.safetensors*")
+        shutil.copytree(model_dir, directories[alpha], ignore=ignore)
+        model.save_pretrained(directories[alpha])
+    return directories

@@ -1,7 +1,7 @@
-"""Which eight-bit recipe serves: candidates compared with full precision on held-out rows.
+"""Chooses the int8 recipe that serves: candidates are compared with full precision, on examples.
 
-The fastest of those whose F1 is proved to be no worse than a bound, else full precision. Knows
-rows of text to text, and no question.
+Among the candidates with a loss proved to be within bounds the fastest wins; without any, full
+precision. How weights are prepared is in `prepare`, how graphs are quantised in `int8`.
 """
 
 import logging
@@ -11,21 +11,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from qa_assets.deployment.engines import ctranslate2, onnx_export, onnx_runtime
-from qa_assets.deployment.parity import paired_loss
+from qa_assets.core.examples import Example, Prediction
+from qa_assets.core.task import Task
+from qa_assets.deployment.engines import ctranslate2, logit_bias, onnx_export, onnx_runtime
+from qa_assets.deployment.parity import paired_loss, primary_scores
 from qa_assets.models import base_model
-from qa_assets.models.decoding import to_answers
 
 logger = logging.getLogger(__name__)
 
 FP32, INT8 = "fp32", "int8"
-"""Directories of what is made."""
+"""Names of the output directories."""
 MOST_LOSS, MOST_LOSS_BOUND = 0.3, 0.5
-"""F1, in percent, that a recipe may lose: the mean, and the upper end of its 95 % interval."""
-SAME_SPEED = 1.15
-"""Of two measurements of the same thing, the slower may take so many times the time."""
+"""Percent of the primary metric that a recipe may lose: mean, and upper end of the interval."""
+TIMING_NOISE = 1.15
+"""Timing-noise tolerance: CPU times within this factor count as equal."""
+
+Generate = Callable[[Path, Sequence[str]], list[Prediction]]
+"""The outputs of the model in a directory for sources."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,9 @@ class Recipe:
     """How to quantise.
 
     Attributes:
-        alpha: of smoothing, before the weights are rounded.
-        keep: names of products in the graphs, as regular expressions, that stay in full precision.
-        kept: the same, for people.
+        alpha: of SmoothQuant.
+        keep: regular expressions of names of products that stay in full precision.
+        kept: what these are, for tables.
     """
 
     alpha: float
@@ -49,7 +52,7 @@ class Recipe:
 
 
 def candidates(alphas: Sequence[float]) -> list[Recipe]:
-    """What is tried with ONNX: each alpha, with all products in int8 or the outliers' in fp32.
+    """The recipes for ONNX: for each alpha all products in int8, or those with outliers in fp32.
 
     `wo`, which ends a feed-forward layer, has the largest activations by far.
     """
@@ -58,11 +61,15 @@ def candidates(alphas: Sequence[float]) -> list[Recipe]:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a candidate does on the held-out rows; F1 in percent, loss against full precision."""
+class Measurement:
+    """A candidate on the examples: score in percent, loss and difference to full precision.
+
+    `score` is the mean of the primary metric, `loss_interval` a paired 95 % interval, `cpu_ms` the
+    CPU time of an example, `differing` the number of predictions that changed.
+    """
 
     recipe: str
-    f1: float
+    score: float
     loss: float
     loss_interval: list[float]
     cpu_ms: float
@@ -71,25 +78,23 @@ class Measured:
 
     @property
     def good(self) -> bool:
-        """Whether it loses no more than it may."""
+        """Whether the loss is within bounds."""
         return self.loss < MOST_LOSS and self.loss_interval[1] < MOST_LOSS_BOUND
 
 
 @dataclass(frozen=True)
-class Task:
-    """What candidates are measured with.
+class RecipeData:
+    """What candidates are compared on.
 
     Attributes:
-        rows: of `source`, `references` and `title`, the article; neither trained nor calibrated on.
-        max_new_tokens: longest answer, in tokens.
-        null_text: what the model says to abstain.
-        score_each: F1 from 0 to 1 of an answer against references.
+        task: of the examples.
+        examples: neither trained nor calibrated on.
+        max_new_tokens: of an output, its end included.
     """
 
-    rows: Sequence[dict[str, Any]]
+    task: Task
+    examples: Sequence[Example]
     max_new_tokens: int
-    null_text: str
-    score_each: Callable[[str, Sequence[str]], float]
 
 
 def export_best(
@@ -97,116 +102,117 @@ def export_best(
     weights: Mapping[float, Path],
     out: Path,
     recipes: Sequence[Recipe],
-    task: Task,
-) -> tuple[str, list[Measured]]:
+    data: RecipeData,
+) -> tuple[str, list[Measurement]]:
     """Export to ONNX, in full precision and by the best recipe.
 
     Args:
         model_dir: a Hugging Face directory.
-        weights: by alpha the directories of `eight_bits.make_ready`.
+        weights: by alpha the directories of `prepare.prepare_weights`.
         out: gets `fp32` and, if a recipe is good enough, `int8`.
         recipes: the candidates.
-        task: what they are measured with.
+        data: to compare them on.
 
     Returns:
-        The name of the chosen recipe, `fp32` if none is good enough, and all measurements, full
+        The name of the chosen recipe, `fp32` if none is good enough; and all measurements, full
         precision first.
     """
-    bias = onnx_export.token_bias(model_dir)
+    bias = logit_bias.token_bias(model_dir)
     onnx_export.export(model_dir, out / FP32)
-    compared = _Comparison(task, lambda path, sources: onnx_runtime.answer(
-        path, sources, max_new_tokens=task.max_new_tokens
+    comparison = _Comparison(data, lambda path, sources: onnx_runtime.generate(
+        path, sources, max_new_tokens=data.max_new_tokens
     ))  # fmt: skip
-    compared.measure(FP32, out / FP32)
+    comparison.measure(FP32, out / FP32)
     with tempfile.TemporaryDirectory(dir=out) as scratch:
-        for alpha, ready in weights.items():
-            graphs = onnx_export.graphs_of(base_model.load(ready)[0], model_dir, bias)
-            for recipe in (one for one in recipes if one.alpha == alpha):
-                place = Path(scratch) / f"{alpha}-{recipe.kept}"
-                onnx_export.save(onnx_export.quantize(graphs, recipe.keep), model_dir, place)
-                compared.measure(recipe.name, place)
-        chosen = compared.chosen()
-        if chosen != FP32:
-            compared.places[chosen].rename(out / INT8)
-    return chosen, compared.measured
+        for alpha, prepared in weights.items():
+            graphs = onnx_export.export_graphs(base_model.load(prepared)[0], model_dir, bias)
+            for recipe in (recipe for recipe in recipes if recipe.alpha == alpha):
+                path = Path(scratch) / f"{alpha}-{recipe.kept}"
+                onnx_export.save(onnx_export.quantize(graphs, recipe.keep), model_dir, path)
+                comparison.measure(recipe.name, path)
+        return comparison.keep_best(out / INT8)
 
 
 def convert_best(
-    model_dir: Path, weights: Mapping[float, Path], out: Path, task: Task
-) -> tuple[str, list[Measured]]:
+    model_dir: Path, weights: Mapping[float, Path], out: Path, data: RecipeData
+) -> tuple[str, list[Measurement]]:
     """Convert to CTranslate2, in full precision and by the best recipe.
 
-    As `export_best`; CTranslate2 quantises all weights, so that recipes differ in alpha alone.
+    Like `export_best`; but CTranslate2 quantises all weights, so that recipes differ in alpha only.
     """
-    bias = onnx_export.token_bias(model_dir)
+    bias = logit_bias.token_bias(model_dir)
 
-    def answer(path: Path, sources: Sequence[str]) -> list[str]:
+    def generate(path: Path, sources: Sequence[str]) -> list[Prediction]:
         model = ctranslate2.load(path, len(os.sched_getaffinity(0)))
-        return ctranslate2.answer(model, sources, max_new_tokens=task.max_new_tokens)[0]
+        return ctranslate2.generate(model, sources, max_new_tokens=data.max_new_tokens)
 
-    compared = _Comparison(task, answer)
+    comparison = _Comparison(data, generate)
     ctranslate2.convert(model_dir, out / FP32, token_bias=bias, quantization="float32")
-    compared.measure(FP32, out / FP32)
+    comparison.measure(FP32, out / FP32)
     with tempfile.TemporaryDirectory(dir=out) as scratch:
-        for alpha, ready in weights.items():
-            place = Path(scratch) / str(alpha)
-            ctranslate2.convert(ready, place, token_bias=bias, quantization="int8")
-            compared.measure(Recipe(alpha).name, place)
-        chosen = compared.chosen()
-        if chosen != FP32:
-            compared.places[chosen].rename(out / INT8)
-    return chosen, compared.measured
+        for alpha, prepared in weights.items():
+            path = Path(scratch) / str(alpha)
+            ctranslate2.convert(prepared, path, token_bias=bias, quantization="int8")
+            comparison.measure(Recipe(alpha).name, path)
+        return comparison.keep_best(out / INT8)
 
 
 class _Comparison:
-    """Candidates measured one after the other, the first in full precision."""
+    """Measures models one after the other; full precision comes first."""
 
-    def __init__(self, task: Task, answer: Callable[[Path, Sequence[str]], list[str]]) -> None:
-        self.task = task
-        self.answer = answer
-        self.measured: list[Measured] = []
-        self.places: dict[str, Path] = {}
-        self.answers: list[str] = []
-        self.scores: list[float] = []
+    def __init__(self, data: RecipeData, generate: Generate) -> None:
+        self._data = data
+        self._generate = generate
+        self._sources = [data.task.prompts(example)[0].source for example in data.examples]
+        self._measurements: list[Measurement] = []
+        self._paths: dict[str, Path] = {}
+        self._full_texts: list[str] = []
+        self._full_scores: list[float] = []
 
-    def measure(self, name: str, place: Path) -> None:
-        rows = self.task.rows
-        sources = [row["source"] for row in rows]
-        self.answer(place, sources[:2])  # loaded and warm
+    def measure(self, name: str, path: Path) -> None:
+        task, examples = self._data.task, self._data.examples
+        self._generate(path, self._sources[:2])  # load and warm up
         started = time.process_time()
-        texts = to_answers(self.answer(place, sources), self.task.null_text)
+        outputs = self._generate(path, self._sources)
         cpu_s = time.process_time() - started
-        scores = [
-            self.task.score_each(a, row["references"]) for a, row in zip(texts, rows, strict=True)
-        ]
-        if not self.measured:
-            self.answers, self.scores = texts, scores
-        loss, loss_interval = paired_loss([row["title"] for row in rows], self.scores, scores)
-        result = Measured(
+        predictions = [task.resolve([output]) for output in outputs]
+        texts = [prediction.text for prediction in predictions]
+        scores = primary_scores(task, examples, predictions)
+        if not self._measurements:
+            self._full_texts, self._full_scores = texts, scores
+        groups = [example.group for example in examples]
+        loss, loss_interval = paired_loss(groups, self._full_scores, scores)
+        measurement = Measurement(
             recipe=name,
-            f1=100 * sum(scores) / len(scores),
+            score=100 * sum(scores) / len(scores),
             loss=loss,
             loss_interval=loss_interval,
-            cpu_ms=1000 * cpu_s / len(rows),
-            megabytes=sum(file.stat().st_size for file in place.rglob("*")) / 1e6,
-            differing=sum(one != other for one, other in zip(self.answers, texts, strict=True)),
+            cpu_ms=1000 * cpu_s / len(examples),
+            megabytes=sum(file.stat().st_size for file in path.rglob("*")) / 1e6,
+            differing=sum(full != text for full, text in zip(self._full_texts, texts, strict=True)),
         )
-        logger.info("%s", result)
-        self.measured.append(result)
-        self.places[name] = place
+        logger.info("%s", measurement)
+        self._measurements.append(measurement)
+        self._paths[name] = path
 
-    def chosen(self) -> str:
-        return best_of(self.measured)
+    def keep_best(self, out: Path) -> tuple[str, list[Measurement]]:
+        """Rename the best model to `out`, unless it is full precision, which stays in its place."""
+        name = best_of(self._measurements)
+        if name != FP32:
+            self._paths[name].rename(out)
+        return name, self._measurements
 
 
-def best_of(measured: Sequence[Measured]) -> str:
-    """The name of the best that is good enough; of the first, full precision, if none is.
+def best_of(measurements: Sequence[Measurement]) -> str:
+    """The name of the best good candidate; of the first, full precision, if there is none.
 
-    Of those that are as fast as the fastest, as far as a clock can tell, the one that changes the
-    fewest answers.
+    Among candidates as fast as the fastest, within timing noise, the fewest differing predictions
+    win.
     """
-    full, *others = measured
-    good = [one for one in others if one.good and SAME_SPEED * one.cpu_ms < full.cpu_ms]
-    least = min((one.cpu_ms for one in good), default=0.0)
-    fast = [one for one in good if one.cpu_ms <= SAME_SPEED * least]
-    return min(fast, key=lambda one: (one.differing, one.cpu_ms), default=full).recipe
+    full, *others = measurements
+    good = [other for other in others if other.good and TIMING_NOISE * other.cpu_ms < full.cpu_ms]
+    least = min((candidate.cpu_ms for candidate in good), default=0.0)
+    fast = [candidate for candidate in good if candidate.cpu_ms <= TIMING_NOISE * least]
+    return min(
+        fast, key=lambda candidate: (candidate.differing, candidate.cpu_ms), default=full
+    ).recipe

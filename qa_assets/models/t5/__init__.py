@@ -1,1 +1,14 @@
-"""The fast path for T5: its loss, and its decoding."""
+"""T5 computed faster than by transformers' `forward`: its loss, its encoder, its decoder.
+
+Same weights, same mathematics. Other architectures are computed by `models.generic`.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def applies_to(model: "PreTrainedModel") -> bool:
+    """Whether a model is a T5: T5, T5 v1.1 or Flan-T5; mT5 is another architecture."""
+    return bool(model.config.model_type == "t5")

@@ -1,17 +1,17 @@
-"""Operations of a T5 with gradients written out, each in as few passes over memory as there can be.
+"""Fused operations of a T5 with hand-written gradients: norm, attention, dropout, residual.
 
-Knows nothing of models; `fast_t5` puts them together. On a CPU these passes, and random numbers for
-dropout, cost more than the matrix products between them.
+On a CPU, passes over memory and random numbers for dropout cost more than the matrix products
+between them. Knows nothing of models; `training` puts the operations together.
 """
 
 import math
 from typing import Any
 
-# only what trains imports this module
+# only training and decoding import this module
 import torch  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
-_BITS = 15  # of a random number by which an element is dropped or kept
+_BITS = 15  # of the random number of an element
 
 
 class Norm(torch.autograd.Function):  # type: ignore[misc]
@@ -59,28 +59,28 @@ class Attention(torch.autograd.Function):  # type: ignore[misc]
         q, k, v = (values.reshape(-1, *values.shape[2:]) for values in (q, k, v))
         added = bias.expand(shape).reshape(-1, *shape[2:])
         scores = torch.baddbmm(added, q, k.transpose(1, 2))
-        # named, as CUDA's autocast would make it fp32, which backward cannot multiply with
+        # the dtype is named: CUDA's autocast would make it fp32, which backward cannot multiply
         probabilities = torch.softmax(scores, dim=-1, dtype=scores.dtype)
-        kept = _kept(probabilities, rate) if rate else None
-        ctx.save_for_backward(q, k, v, probabilities, kept)
+        mask = _dropout_mask(probabilities, rate) if rate else None
+        ctx.save_for_backward(q, k, v, probabilities, mask)
         ctx.shape, ctx.rate, ctx.relative = shape, rate, relative is not None
-        used = probabilities if kept is None else _keep(probabilities, kept)
+        used = probabilities if mask is None else _masked(probabilities, mask)
         out = torch.bmm(used, v)
         return (out.div_(1 - rate) if rate else out).view(*shape[:3], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         """The gradients of the arguments."""
-        q, k, v, probabilities, kept = ctx.saved_tensors
+        q, k, v, probabilities, mask = ctx.saved_tensors
         shape, rate = ctx.shape, ctx.rate
         grad = grad.reshape(-1, *grad.shape[2:])
         if rate:
             grad = grad / (1 - rate)
-        used = probabilities if kept is None else _keep(probabilities, kept)
+        used = probabilities if mask is None else _masked(probabilities, mask)
         grad_v = torch.bmm(used.transpose(1, 2), grad)
         grad_p = torch.bmm(grad, v.transpose(1, 2))
-        if kept is not None:
-            grad_p = _keep(grad_p, kept)
+        if mask is not None:
+            grad_p = _masked(grad_p, mask)
         # the arguments of softmax's own backward
         grad_s = torch._softmax_backward_data(grad_p, probabilities, -1, probabilities.dtype)  # noqa: SLF001
         grads = torch.bmm(grad_s, k), torch.bmm(grad_s.transpose(1, 2), q), grad_v
@@ -94,44 +94,44 @@ class Dropout(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, values: Tensor, rate: float) -> Tensor:
         """Called by `apply`."""
-        kept = _kept(values, rate)
-        ctx.save_for_backward(kept)
+        mask = _dropout_mask(values, rate)
+        ctx.save_for_backward(mask)
         ctx.rate = rate
-        return _keep(values, kept).mul_(1 / (1 - rate))
+        return _masked(values, mask).mul_(1 / (1 - rate))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         """The gradients of the arguments."""
-        (kept,) = ctx.saved_tensors
-        return _keep(grad, kept).mul_(1 / (1 - ctx.rate)), None
+        (mask,) = ctx.saved_tensors
+        return _masked(grad, mask).mul_(1 / (1 - ctx.rate)), None
 
 
 class AddDropped(torch.autograd.Function):  # type: ignore[misc]
-    """A residual connection: what is added goes through dropout."""
+    """A residual connection: adds a change after dropout."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, change: Tensor, rate: float) -> Tensor:
         """Called by `apply`."""
-        kept = _kept(change, rate)
-        ctx.save_for_backward(kept)
+        mask = _dropout_mask(change, rate)
+        ctx.save_for_backward(mask)
         ctx.rate, ctx.dtype = rate, change.dtype
-        return torch.add(hidden, _keep(change, kept), alpha=1 / (1 - rate))
+        return torch.add(hidden, _masked(change, mask), alpha=1 / (1 - rate))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         """The gradients of the arguments."""
-        (kept,) = ctx.saved_tensors
-        return grad, _keep(grad.to(ctx.dtype), kept).mul_(1 / (1 - ctx.rate)), None
+        (mask,) = ctx.saved_tensors
+        return grad, _masked(grad.to(ctx.dtype), mask).mul_(1 / (1 - ctx.rate)), None
 
 
 _INTEGERS = {2: torch.int16, 4: torch.int32}
 
 
-def _kept(values: Tensor, rate: float) -> Tensor:
-    """Bits to `_keep` values by: integers of their size, all ones, or all zeros with a rate.
+def _dropout_mask(values: Tensor, rate: float) -> Tensor:
+    """For each value an integer of its size: all bits 0 where it is dropped, else all 1.
 
-    torch's Bernoulli numbers cost more than the layer that they are for; of one 64-bit number, four
-    of 15 bits are had here, which makes the rate exact to 1 in 32,768.
+    torch's Bernoulli numbers cost more than the layer that they are for. Here a 64-bit random
+    number gives four of 15 bits, so that the rate is exact to 1 in 32,768.
     """
     count = values.numel()
     numbers = torch.empty(math.ceil(count / 4), dtype=torch.int64, device=values.device).random_()
@@ -140,6 +140,6 @@ def _kept(values: Tensor, rate: float) -> Tensor:
     return bits.to(_INTEGERS[values.element_size()]).view(values.shape)
 
 
-def _keep(values: Tensor, kept: Tensor) -> Tensor:
-    """The values, with zeros where the bits are zero."""
-    return (values.contiguous().view(kept.dtype) & kept).view(values.dtype)
+def _masked(values: Tensor, mask: Tensor) -> Tensor:
+    """The values, 0 where the mask is 0."""
+    return (values.contiguous().view(mask.dtype) & mask).view(values.dtype)

@@ -1,32 +1,32 @@
-"""The weights of a T5 as answering takes them: held once, joined, in the dtype to compute in.
+"""The weights of a T5 for decoding: oneDNN-prepacked on a CPU, in the dtype to compute in.
 
-`inference_t5` says what is computed with them.
+What is computed with them is in `inference`.
 """
 
 from typing import Any
 
-# only what answers imports this module
+# only decoding imports this module
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 from torch.nn import functional  # noqa: TID253
 
 
 def weight_of(module: Any) -> Tensor:
-    """The matrix that a layer without bias multiplies by, adapters and quantisation included."""
+    """The matrix that a linear layer multiplies by, adapters and quantisation included."""
     if type(module) is nn.Linear:
         return module.weight.detach()
     eye = torch.eye(module.in_features, device=module.weight.device)
-    return module(eye).detach().float().T.contiguous()
+    return (module(eye) - module(torch.zeros_like(eye[:1]))).detach().float().T.contiguous()
 
 
 _ONE_DNN = torch.ops.mkldnn
 
 
 class Product:
-    """A linear layer without bias.
+    """A linear layer without bias, its activation fused into it.
 
-    On a CPU oneDNN's, with weights in the order that it likes best. torch would take it for bf16
-    only, put them in order for each product anew, and go over the result again to activate it.
+    On a CPU it is oneDNN's, with prepacked weights. torch would use oneDNN for bf16 only, pack the
+    weights for each product, and pass over the result again for the activation.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -52,45 +52,46 @@ class Product:
 
 
 class Norm:
-    """T5's norm, in fp32; the result in the dtype to compute in."""
+    """T5's norm, computed in fp32; the result is in the dtype to compute in."""
 
     def __init__(self, module: Any, dtype: torch.dtype) -> None:
         self.weight, self.epsilon = module.weight.detach(), module.variance_epsilon
         self.dtype = dtype
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """Values of the same shape, normed by their last axis."""
+        """Values of the same shape, normalised over their last axis."""
         normed = functional.rms_norm(hidden, self.weight.shape, self.weight, self.epsilon)
         return normed.to(self.dtype)
 
 
 class Block:
-    """The weights of a block; those that multiply the same are joined."""
+    """The weights of a block: self-attention, in the decoder cross-attention, feed-forward."""
 
     def __init__(self, block: Any, dtype: torch.dtype) -> None:
-        def held(module: Any, *names: str) -> Product:
+        def product(module: Any, *names: str) -> Product:
             return Product(
                 torch.cat([weight_of(getattr(module, name)) for name in names]).to(dtype)
             )
 
-        own, *read, last = block.layer
-        self.norm = Norm(own.layer_norm, dtype)
-        self.own_in = held(own.SelfAttention, "q", "k", "v")
-        self.own_out = held(own.SelfAttention, "o")
-        for layer in read:
-            self.read_norm = Norm(layer.layer_norm, dtype)
-            self.read_query = held(layer.EncDecAttention, "q")
-            keys, values = layer.EncDecAttention.k, layer.EncDecAttention.v
-            heads = (layer.EncDecAttention.n_heads, -1)
-            self.read_keys = weight_of(keys).unflatten(0, heads)
-            self.read_values = weight_of(values).unflatten(0, heads).transpose(1, 2).contiguous()
-            self.read_out = held(layer.EncDecAttention, "o")
+        first, *cross, last = block.layer
+        self.self_norm = Norm(first.layer_norm, dtype)
+        self.self_in = product(first.SelfAttention, "q", "k", "v")
+        self.self_out = product(first.SelfAttention, "o")
+        for layer in cross:
+            attention = layer.EncDecAttention
+            heads = (attention.n_heads, -1)
+            self.cross_norm = Norm(layer.layer_norm, dtype)
+            self.cross_query = product(attention, "q")
+            self.cross_keys = weight_of(attention.k).unflatten(0, heads)
+            values = weight_of(attention.v).unflatten(0, heads)
+            self.cross_values = values.transpose(1, 2).contiguous()
+            self.cross_out = product(attention, "o")
         dense = last.DenseReluDense
-        self.last_norm = Norm(last.layer_norm, dtype)
         gated = hasattr(dense, "wi_0")
-        self.inner = held(dense, "wi_0" if gated else "wi")
-        self.gate = held(dense, "wi_1") if gated else None
-        self.last = held(dense, "wo")
+        self.feed_norm = Norm(last.layer_norm, dtype)
+        self.feed_in = product(dense, "wi_0" if gated else "wi")
+        self.feed_gate = product(dense, "wi_1") if gated else None
+        self.feed_out = product(dense, "wo")
 
 
 class Stack:
@@ -103,7 +104,7 @@ class Stack:
         self._relative = torch.empty(0)
 
     def relative(self, length: int) -> Tensor:
-        """What positions add to scores, of shape [1, heads, length, length], in fp32."""
+        """The relative position bias, of shape [1, heads, length, length], in fp32."""
         if self._relative.shape[-1] != length:
             self._relative = self._bias(length, length)
         return self._relative

@@ -1,14 +1,14 @@
-"""A T5 computed faster than by its own `forward`: same weights, same mathematics.
+"""The loss of a T5 and its gradients, faster than by transformers' `forward`.
 
-transformers' T5 spends two thirds of a training step on a CPU beside its matrix products: on random
-numbers for dropout, a GELU in eight operations, softmax and norms in passes of their own, and
-logits of padding. Here each of these is one operation, and logits are computed of target tokens
-only. The submodules are called as they are, so that adapters in them (peft) are trained as well.
+transformers' T5 spends two thirds of a training step on a CPU outside its matrix products: on
+random numbers for dropout, a GELU of eight operations, unfused softmax and norms, and logits of
+padding. Here each is one operation (`ops`), and only target tokens have logits. The submodules are
+called as they are, so that adapters in them (peft) are trained as well.
 """
 
 from typing import TYPE_CHECKING, Any
 
-# only what trains imports this module
+# only training and decoding import this module
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 from torch.nn import functional  # noqa: TID253
@@ -19,29 +19,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class UnknownModelError(TypeError):
-    """A model that is no T5."""
-
-
-def require_t5(model: "PreTrainedModel") -> None:
-    """Raise `UnknownModelError` unless a model is a T5."""
-    if model.config.model_type != "t5":
-        raise UnknownModelError(
-            f"{model.name_or_path or 'this model'} is a {model.config.model_type}: fine-tuning "
-            "knows T5 models, Flan-T5 and T5 v1.1 among them"
-        )
-
-
 def is_gelu(config: Any) -> bool:
     """Whether a T5's feed-forward layers have GELU by tanh (transformers' gelu_new), else ReLU."""
     return "gelu" in config.dense_act_fn
 
 
-def absent_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What to add to attention's scores: the least number at padding; [rows, 1, 1, tokens].
+def padding_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bias of attention scores that masks padding, of shape [rows, 1, 1, tokens].
 
     Args:
-        mask: of shape [rows, tokens], 0 where there is padding.
+        mask: of shape [rows, tokens], 0 at padding.
         dtype: of the scores.
     """
     least = torch.finfo(dtype).min
@@ -49,7 +36,7 @@ def absent_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class FastT5(nn.Module):  # type: ignore[misc]
-    """The loss of a T5's targets."""
+    """The cross-entropy of a T5's targets."""
 
     def __init__(self, model: "PreTrainedModel", label_smoothing: float = 0.0) -> None:
         """Compute with a model's own submodules.
@@ -57,38 +44,34 @@ class FastT5(nn.Module):  # type: ignore[misc]
         Args:
             model: a T5 of transformers, with adapters of peft or without.
             label_smoothing: share of the probability that is spread over the vocabulary.
-
-        Raises:
-            UnknownModelError: it is no T5.
         """
         super().__init__()
-        require_t5(model)
         self.model, self.label_smoothing = model, label_smoothing
         self.config = model.config
         self.gelu = is_gelu(model.config)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
-        """The cross-entropy in fp32, added up over the tokens of the targets: a scalar.
+        """The loss in fp32, summed over the tokens of the targets: a scalar.
 
         Args:
             input_ids: of shape [rows, tokens].
-            attention_mask: of that shape, 0 where there is padding.
-            labels: of shape [rows, target tokens], -100 where there is padding.
+            attention_mask: of that shape, 0 at padding.
+            labels: of shape [rows, target tokens], -100 at padding.
         """
         model, dtype = self.model, _compute_dtype(self.model.shared.weight)
         decoder_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)
-        # at once, so that there is but one gradient of the size of the vocabulary
+        # in one lookup, so that there is one gradient of the size of the vocabulary
         embedded = functional.embedding(
             torch.cat([input_ids.flatten(), decoder_ids.flatten()]), model.shared.weight
         )
         source, target = embedded.split([input_ids.numel(), decoder_ids.numel()])
-        absent = absent_bias(attention_mask, dtype)
-        encoded = self._stack(model.encoder, source.view(*input_ids.shape, -1), absent, None, None)
+        padding = padding_bias(attention_mask, dtype)
+        encoded = self._stack(model.encoder, source.view(*input_ids.shape, -1), padding, None, None)
         length = labels.shape[1]
         future = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype).triu(1)
         hidden = target.view(*labels.shape, -1)
         causal = future.to(labels.device).expand(len(labels), 1, -1, -1)
-        decoded = self._stack(model.decoder, hidden, causal, encoded, absent)
+        decoded = self._stack(model.decoder, hidden, causal, encoded, padding)
         real = labels >= 0
         decoded = decoded[real]
         if model.config.tie_word_embeddings:
@@ -104,23 +87,23 @@ class FastT5(nn.Module):  # type: ignore[misc]
         hidden: Tensor,
         bias: Tensor,
         encoded: Tensor | None,
-        absent: Tensor | None,
+        padding: Tensor | None,
     ) -> Tensor:
         """Encoder or decoder, from embedded tokens to normalised states in the computing dtype."""
         hidden = self._drop(hidden)
         length = hidden.shape[1]
         first = stack.block[0].layer[0].SelfAttention
         relative = first.compute_bias(length, length, device=hidden.device).to(bias.dtype)
-        added = bias + relative.detach()
+        biases = bias + relative.detach()
         for block in stack.block:
             first, *cross, last = block.layer
             normed = _norm(first.layer_norm, hidden, bias.dtype)
-            attended = self._attend(first.SelfAttention, normed, normed, added, relative)
+            attended = self._attend(first.SelfAttention, normed, normed, biases, relative)
             hidden = self._add(hidden, attended)
             if cross:
                 attention = cross[0].EncDecAttention
                 normed = _norm(cross[0].layer_norm, hidden, bias.dtype)
-                attended = self._attend(attention, normed, encoded, absent, None)
+                attended = self._attend(attention, normed, encoded, padding, None)
                 hidden = self._add(hidden, attended)
             normed = _norm(last.layer_norm, hidden, bias.dtype)
             hidden = self._add(hidden, self._feed_forward(last.DenseReluDense, normed))
@@ -138,7 +121,15 @@ class FastT5(nn.Module):  # type: ignore[misc]
     def _attend(
         self, module: Any, queries: Tensor, keys: Any, bias: Any, relative: Tensor | None
     ) -> Tensor:
-        """What a module attends to; `bias` holds `relative`, which is there for its gradient."""
+        """The output of an attention layer.
+
+        Args:
+            module: the layer.
+            queries: of shape [rows, tokens, d_model], like the keys.
+            keys: the queries themselves in self-attention.
+            bias: of the scores, the relative position bias included.
+            relative: the relative position bias again, for its gradient.
+        """
         batch, heads = len(queries), module.n_heads
 
         def by_head(values: Tensor) -> Tensor:
@@ -165,8 +156,8 @@ class FastT5(nn.Module):  # type: ignore[misc]
 
 
 def _projected(values: Tensor, *modules: Any) -> list[Tensor]:
-    """What each of some linear layers makes of the same values, in one product if they are bare."""
-    if any(type(module) is not nn.Linear for module in modules):  # adapters
+    """The outputs of linear layers for the same values, by one product if none has adapters."""
+    if any(type(module) is not nn.Linear for module in modules):
         return [module(values) for module in modules]
     together = functional.linear(values, torch.cat([module.weight for module in modules]))
     return list(together.split([module.out_features for module in modules], dim=-1))
@@ -180,6 +171,5 @@ def _compute_dtype(weight: Tensor) -> torch.dtype:
 
 
 def _norm(module: Any, hidden: Tensor, dtype: torch.dtype) -> Tensor:
-    """T5's norm: without mean and bias, computed in fp32."""
-    # peft's adapters leave norms alone, as they are no linear layers
+    """T5's norm: without mean and bias, computed in fp32; has no adapters."""
     return ops.Norm.apply(hidden, module.weight, module.variance_epsilon, dtype)

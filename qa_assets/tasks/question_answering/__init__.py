@@ -2,4 +2,6 @@
 
 from qa_assets.tasks.question_answering.task import QuestionAnswering
 
+__all__ = ["TASK", "QuestionAnswering"]
+
 TASK = QuestionAnswering

@@ -12,6 +12,9 @@ METRICS = Metrics(
     note="Exact match (EM) and F1 as the official evaluation of SQuAD 2.0 has them. HasAns are the "
     "questions that have an answer, NoAns those that have none: there, to abstain is right.",
     floors={"HasAns_f1": 20, "NoAns_f1": 20},
+    figures=[
+        f"{part}{name}" for part in ("", "HasAns_", "NoAns_") for name in ("exact", "f1", "total")
+    ],
 )
 
 _LETTER = r"[\p{L}\p{N}]"

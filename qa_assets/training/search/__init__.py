@@ -1,1 +1,1 @@
-"""The search for hyperparameters on Ray."""
+"""The search for hyperparameters on Ray; a single training without Ray is in `trainer`."""

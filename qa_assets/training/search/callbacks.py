@@ -1,4 +1,4 @@
-"""What is seen of a search while it runs: a table in the log, and curves in MLflow."""
+"""Callbacks of Ray Tune: a table of the trials in the log, their curves in MLflow."""
 
 import logging
 from pathlib import Path
@@ -10,7 +10,7 @@ from ray.tune import Callback  # noqa: TID253
 from qa_assets.training.result import RESULT, TrainingResult
 from qa_assets.training.search.trial import name_of
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _BATCH = 1000  # metrics that MLflow takes at once
 
 
@@ -22,7 +22,7 @@ class Table(Callback):  # type: ignore[misc]
 
         Args:
             searched: hyperparameters to show.
-            metric: to order by.
+            metric: to sort by.
         """
         self.searched, self.metric = searched, metric
 
@@ -32,17 +32,17 @@ class Table(Callback):  # type: ignore[misc]
         """Called by Ray Tune."""
         shown = [*self.searched, "evaluation", "loss", self.metric]
         rows = []
-        for one in sorted(trials, key=self._score, reverse=True):
-            values = one.config | (one.last_result or {})
+        for row in sorted(trials, key=self._score, reverse=True):
+            values = row.config | (row.last_result or {})
             cells = [_cell(values.get(name, "")) for name in shown]
-            rows.append([name_of(one), one.status.lower(), *cells])
+            rows.append([name_of(row), row.status.lower(), *cells])
         head = ["trial", "status", *shown]
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             for row in [head, *rows]
         ]
-        _log.info("trials:\n%s", "\n".join(lines))
+        logger.info("trials:\n%s", "\n".join(lines))
 
     def _score(self, trial: Any) -> float:
         return float((trial.last_result or {}).get(self.metric, -1))
@@ -53,13 +53,13 @@ def _cell(value: Any) -> str:
 
 
 class Curves(MLflowLoggerCallback):  # type: ignore[misc]
-    """MLflow's run of every trial, with the curves of loss, learning rate and speed."""
+    """A run in MLflow for every trial, with the curves of loss, learning rate and throughput."""
 
     def __init__(self, directory: Path, tracking_uri: str, experiment: str) -> None:
         """Begin.
 
         Args:
-            directory: that of the trials.
+            directory: of the trials.
             tracking_uri: MLflow's server or database.
             experiment: its name there.
         """

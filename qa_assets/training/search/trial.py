@@ -1,7 +1,7 @@
-"""One trial of the search, as it runs on Ray: a Ray Train run around the training loop.
+"""One trial of a search, as it runs on Ray: a Ray Train run around `trainer.train`.
 
-Every trial writes its checkpoint straight to where it is to stay; Ray is told metrics only, so that
-no weights are copied. A trial that is started again goes on from its last checkpoint.
+A trial writes its checkpoint where it stays, and reports only metrics to Ray, so that no weights
+are copied. A trial that is started again resumes from its last checkpoint.
 """
 
 import logging
@@ -10,11 +10,10 @@ from logging.handlers import QueueHandler
 from pathlib import Path
 from typing import Any
 
-from qa_assets.training import loop
-from qa_assets.training.config import TrainingConfig
-from qa_assets.training.run import Score
+from qa_assets.training.config import RayConfig, TrainingConfig
+from qa_assets.training.trainer import TrainingInputs, train
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 ERROR = "error.txt"
 STOP = "stop"
 _ATTEMPTS = 3
@@ -22,24 +21,26 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Job:
-    """What all trials have in common.
+    """What all trials of a search have in common.
 
-    `out` holds a directory of each below `trials`; `how` is `TrainingConfig.how` of now, where Tune
-    goes on with the rest of the configuration as the search began with it.
+    Attributes:
+        inputs: task, base model and data.
+        out: directory of the search.
+        ray: the workers of a trial.
+        cpus_per_worker: of the cluster.
+        cache: directory to keep token ids in.
+        log: Ray's queue for log records.
+        runtime_options: of `TrainingConfig`, as they are now; a search that is resumed has the
+            rest of its configuration from Ray Tune, as it began.
     """
 
-    base: str
-    train_rows: Path
-    valid_rows: Path
+    inputs: TrainingInputs
     out: Path
-    score: Score
-    null_text: str
-    workers: int
-    use_gpu: bool
+    ray: RayConfig
     cpus_per_worker: int
     cache: Path | None
     log: Any
-    how: dict[str, Any]
+    runtime_options: dict[str, Any]
 
     def directory(self, trial: str) -> Path:
         """Where a trial trains."""
@@ -52,12 +53,12 @@ def directory(out: Path, trial: str) -> Path:
 
 
 def name_of(trial: Any) -> str:
-    """What a trial of Ray Tune is called: the same in a search that is restored."""
+    """The name of a trial of Ray Tune, the same in a search that is resumed."""
     return f"trial_{trial.trial_id.rsplit('_', 1)[-1]}"
 
 
 def run(config: dict[str, Any], job: Job) -> None:
-    """Run a trial of Ray Tune; workers that are killed begin again, from the last checkpoint."""
+    """Run a trial of Ray Tune; killed workers are started again, from the last checkpoint."""
     from ray import tune
 
     name = tune.get_context().get_trial_name()
@@ -68,45 +69,47 @@ def run(config: dict[str, Any], job: Job) -> None:
             _fit(config, job, name, f"{name}-{attempt}")
             return
         except Exception:
-            # what a worker could still explain would happen again
+            # an error that the worker wrote down would occur again
             if error.exists() or attempt + 1 == _ATTEMPTS:
                 raise
-            _log.warning("%s: a worker is gone; the trial goes on with another", name)
+            logger.warning("%s: a worker was killed; the trial goes on with another", name)
 
 
 def _fit(config: dict[str, Any], job: Job, name: str, run_name: str) -> None:
     """A Ray Train run that reports to the trial."""
-    from ray import train
+    import ray.train
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
     resources: dict[str, float] = {"CPU": job.cpus_per_worker}
-    if job.use_gpu:
+    if job.ray.use_gpu:
         resources["GPU"] = 1
     TorchTrainer(
         _worker,
         train_loop_config={"config": config, "job": job, "name": name},
-        scaling_config=train.ScalingConfig(
-            num_workers=job.workers, use_gpu=job.use_gpu, resources_per_worker=resources
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=job.ray.workers,
+            use_gpu=job.ray.use_gpu,
+            resources_per_worker=resources,
         ),
-        run_config=train.RunConfig(
+        run_config=ray.train.RunConfig(
             name=run_name,
             storage_path=str((job.out / ".ray").absolute()),
             callbacks=[TuneReportCallback()],
-            # a trial that cannot be placed fails again
-            failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=0),
+            # a trial that cannot be placed would fail again
+            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
         ),
     ).fit()
 
 
 def _worker(arguments: dict[str, Any]) -> None:
-    """One worker of Ray Train: the loop, reporting to Ray."""
+    """One worker of Ray Train: trains, and reports to Ray."""
     import ray.train
 
     context = ray.train.get_context()
     job: Job = arguments["job"]
     out = job.directory(arguments["name"])
-    if context.get_world_rank() == 0:  # the others would say the same
+    if context.get_world_rank() == 0:  # the others would log the same
         handler = QueueHandler(job.log)
         handler.setFormatter(logging.Formatter(f"{out.name}: %(message)s"))
         logging.basicConfig(handlers=[handler], force=True)
@@ -118,14 +121,10 @@ def _worker(arguments: dict[str, Any]) -> None:
         ray.train.report(metrics)
 
     try:
-        result = loop.train(
-            TrainingConfig(**arguments["config"] | job.how),
-            job.base,
-            job.train_rows,
-            job.valid_rows,
+        result = train(
+            TrainingConfig(**arguments["config"] | job.runtime_options),
+            job.inputs,
             out,
-            score=job.score,
-            null_text=job.null_text,
             report=report,
             stop=(out / STOP).exists,
             rank=context.get_world_rank(),

@@ -1,4 +1,4 @@
-"""The exported graphs answer as transformers does, and hold nothing else."""
+"""The exported graphs predict as transformers does, and the export holds nothing else."""
 
 import json
 import shutil
@@ -8,25 +8,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qa_assets.deployment.engines.onnx_export import ExportError, export
-from qa_assets.deployment.engines.onnx_runtime import OnnxModel, answer
+from qa_assets.deployment.engines.logit_bias import ExportError
+from qa_assets.deployment.engines.onnx_export import export
+from qa_assets.deployment.engines.onnx_runtime import OnnxModel, generate
 from qa_assets_tests.deployment.conftest import BLANK, MAX_NEW_TOKENS, SOURCES, Reference
 
 
 def test_reference_exercises_what_is_compared(reference: Reference) -> None:
-    """Else equal answers would prove nothing."""
-    assert len(set(reference.answers)) > len(SOURCES) // 2
+    """Otherwise equal outputs would prove nothing."""
+    assert len(set(reference.texts)) > len(SOURCES) // 2
     assert all(
         sum(token in row for row in reference.tokens) > 1
         for token in (1, 2, 3)  # the end, the unknown and the no-answer token, all biased
     )
-    differing = sum(a != b for a, b in zip(reference.answers, reference.unbiased, strict=True))
+    differing = sum(a != b for a, b in zip(reference.texts, reference.unbiased, strict=True))
     assert differing > len(SOURCES) // 3
 
 
-def test_answers_equal_transformers(onnx_dir: Path, reference: Reference) -> None:
-    got = answer(onnx_dir, [*SOURCES, *BLANK], max_new_tokens=MAX_NEW_TOKENS)
-    assert got == [*reference.answers, *[""] * len(BLANK)]
+def test_outputs_equal_transformers(onnx_dir: Path, reference: Reference) -> None:
+    outputs = generate(onnx_dir, [*SOURCES, *BLANK], max_new_tokens=MAX_NEW_TOKENS)
+    assert [output.text for output in outputs] == [*reference.texts, *[""] * len(BLANK)]
+    assert {output.confidence for output in outputs} == {None}
 
 
 def test_export_holds_what_is_needed(onnx_dir: Path) -> None:
@@ -43,17 +45,15 @@ def test_decoder_returns_little(onnx_dir: Path) -> None:
     """What Spark NLP never frees: see `serving_graph`."""
     model = OnnxModel(onnx_dir)
     heads = {
-        given.name: given.shape[1]
-        for given in model.decoder.get_inputs()
-        if given.name == "past_key_values.0.decoder.value"
+        value.name: value.shape[1]
+        for value in model.decoder.get_inputs()
+        if value.name == "past_key_values.0.decoder.value"
     }
     assert list(heads.values()) == [1]
     ids = np.array([[5, 6, 7, 8]], dtype=np.int64)
     (hidden,) = model.encoder.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
-    nothing = np.zeros((1, 1, len(ids[0]), 64), dtype=np.float32)  # as Spark NLP makes it
-    feeds = {
-        given.name: nothing for given in model.decoder.get_inputs() if "past" in given.name
-    } | {
+    zeros = np.zeros((1, 1, len(ids[0]), 64), dtype=np.float32)  # as Spark NLP makes it
+    feeds = {value.name: zeros for value in model.decoder.get_inputs() if "past" in value.name} | {
         "input_ids": np.zeros((1, 1), dtype=np.int64),
         "encoder_attention_mask": np.ones_like(ids),
         "encoder_hidden_states": hidden,
@@ -68,10 +68,10 @@ def test_decoder_returns_little(onnx_dir: Path) -> None:
     }
     feeds["input_ids"] = first["logits"].argmax(-1)
     feeds["use_cache_branch"] = np.array([True])
-    wanted = [name for name in names if ".encoder." not in name]
-    logits, *kept = model.decoder.run(wanted, feeds)
+    later = [name for name in names if ".encoder." not in name]
+    logits, *states = model.decoder.run(later, feeds)
     assert logits.shape == (1, 1, logits.argmax() + 1)
-    assert sum(one.size for one in kept) == len(kept) + 1  # the two ids so far
+    assert sum(state.size for state in states) == len(states) + 1  # the two ids so far
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The saved and reloaded pipeline answers as transformers does, row for row."""
+"""The saved and reloaded pipeline predicts as transformers does, row for row."""
 
 import json
 import random
@@ -8,45 +8,50 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qa_assets.deployment.engines.spark_nlp import SparkNlpError, answer, import_onnx, load_pipeline
+from qa_assets.deployment.engines.spark_nlp import (
+    SparkNlpError,
+    generate,
+    import_onnx,
+    load_pipeline,
+)
 from qa_assets_tests.deployment.conftest import BLANK, MAX_NEW_TOKENS, SOURCES, Reference
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def test_answers_equal_transformers(
+def test_outputs_equal_transformers(
     spark: "SparkSession", pipeline_dir: Path, reference: Reference
 ) -> None:
-    """Blanks lie between the others: they would shift answers."""
-    asked = [*BLANK, *SOURCES, None]
-    said = [*[""] * len(BLANK), *reference.answers, ""]
-    order = random.Random(7).sample(range(len(asked)), len(asked))
+    """Blanks lie between the others: they would shift outputs."""
+    sources = [*BLANK, *SOURCES, None]
+    expected = [*[""] * len(BLANK), *reference.texts, ""]
+    order = random.Random(7).sample(range(len(sources)), len(sources))
     frame = spark.createDataFrame(
-        [(row, {"key": str(row)}, asked[row]) for row in order],
+        [(row, {"key": str(row)}, sources[row]) for row in order],
         "row int, metadata map<string,string>, text string",
     ).repartition(2)
-    result = answer(load_pipeline(spark, pipeline_dir), frame, source="text", answer="said")
-    assert result.columns == ["row", "metadata", "text", "said"]
+    result = generate(load_pipeline(spark, pipeline_dir), frame, source="text", output="out")
+    assert result.columns == ["row", "metadata", "text", "out"]
     rows = result.collect()
-    got = {row["row"]: row for row in rows}
-    assert len(rows) == len(got) == len(asked)
-    assert [got[row]["said"] for row in range(len(asked))] == said
-    assert [got[row]["text"] for row in range(len(asked))] == asked
-    assert [got[row]["metadata"] for row in range(len(asked))] == [
-        {"key": str(row)} for row in range(len(asked))
-    ]
+    by_number = {row["row"]: row for row in rows}
+    assert len(rows) == len(by_number) == len(sources)
+    ordered = [by_number[number] for number in range(len(sources))]
+    assert [row["out"] for row in ordered] == expected
+    assert [row["text"] for row in ordered] == sources
+    assert [row["metadata"] for row in ordered] == [{"key": str(n)} for n in range(len(sources))]
 
 
-def test_rows_of_several_texts_get_as_many_answers(
+def test_rows_of_several_texts_get_as_many_outputs(
     spark: "SparkSession", pipeline_dir: Path, reference: Reference
 ) -> None:
-    asked = [[], SOURCES[:2], None, SOURCES[2:3], [""], SOURCES[3:7]]
-    frame = spark.createDataFrame(list(enumerate(asked)), "row int, source array<string>")
-    rows = answer(load_pipeline(spark, pipeline_dir), frame.coalesce(1)).collect()
-    said = reference.answers
-    assert [row["answer"] for row in sorted(rows)] == [[], said[:2], [], said[2:3], [], said[3:7]]
-    assert [row["source"] for row in sorted(rows)] == asked
+    sources = [[], SOURCES[:2], None, SOURCES[2:3], [""], SOURCES[3:7]]
+    frame = spark.createDataFrame(list(enumerate(sources)), "row int, source array<string>")
+    rows = generate(load_pipeline(spark, pipeline_dir), frame.coalesce(1)).collect()
+    texts = reference.texts
+    outputs = [row["output"] for row in sorted(rows)]
+    assert outputs == [[], texts[:2], [], texts[2:3], [], texts[3:7]]
+    assert [row["source"] for row in sorted(rows)] == sources
 
 
 def test_a_second_import_is_refused(

@@ -1,11 +1,11 @@
-"""GPTQ loses less than rounding each weight for itself, and leaves a grid that engines find."""
+"""GPTQ has less error than plain rounding, and its grid is that of the engines."""
 
 from pathlib import Path
 
 import pytest
 
 from qa_assets.deployment.quantization import gptq
-from qa_assets.deployment.quantization.activations import linear_inputs
+from qa_assets.deployment.quantization.activations import activation_statistics
 from qa_assets.models import base_model
 from qa_assets_tests.deployment.conftest import SOURCES
 
@@ -14,14 +14,14 @@ def test_outputs_change_less_than_by_plain_rounding() -> None:
     import torch
 
     torch.manual_seed(1)
-    inputs = torch.randn(400, 20) @ torch.randn(20, 200)  # they go together, as activations do
+    inputs = torch.randn(400, 20) @ torch.randn(20, 200)  # correlated, as activations are
     inputs += 0.05 * torch.randn(400, 200)
     weight = torch.randn(50, 200)
     rounded = gptq.rounded(weight, inputs.T @ inputs)
     step = weight.abs().amax(1, keepdim=True) / 127
     plain = (weight / step).round() * step
-    lost = [float(((one - weight) @ inputs.T).norm()) for one in (rounded, plain)]
-    assert lost[0] < lost[1] / 2
+    error, plain_error = (float(((new - weight) @ inputs.T).norm()) for new in (rounded, plain))
+    assert error < plain_error / 2
     assert torch.allclose(rounded / step, (rounded / step).round(), atol=1e-3)
     assert torch.equal(rounded.abs().amax(1), weight.abs().amax(1))
 
@@ -39,13 +39,13 @@ def test_weights_of_all_linear_layers_move_to_the_grid(model_dir: Path) -> None:
 
     model, tokenizer = base_model.load(model_dir)
     before, _ = base_model.load(model_dir)
-    moments = linear_inputs(model, tokenizer, SOURCES[:8], max_new_tokens=4).moments
-    gptq.round_weights(model, moments)
+    xtx = activation_statistics(model, tokenizer, SOURCES[:8], max_new_tokens=4).xtx
+    gptq.round_weights(model, xtx)
     old = dict(before.named_parameters())
     linear = {
-        f"{name}.weight": one
-        for name, one in model.named_modules()
-        if isinstance(one, torch.nn.Linear)
+        f"{name}.weight": layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear)
     }
     for name, weight in model.named_parameters():
         assert torch.equal(weight, old[name]) == (name not in linear)

@@ -6,7 +6,7 @@ from qa_assets.deployment.quantization.int8 import quantize
 
 
 def test_each_row_has_a_scale_of_its_own() -> None:
-    """One row a thousand times another, and one of zeros: each as exact as if it were alone."""
+    """A row a thousand times larger, and a row of zeros: each as exact as if it were alone."""
     from onnx import TensorProto, helper, numpy_helper
     from onnxruntime import InferenceSession
 
@@ -14,7 +14,7 @@ def test_each_row_has_a_scale_of_its_own() -> None:
     weight = rng.normal(size=(64, 32)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["rows", "weight"], ["out"], "kept/product")],
-        "one",
+        "product",
         [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, None, 64])],
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, [None, None, 32])],
         [numpy_helper.from_array(weight, "weight")],
@@ -24,9 +24,10 @@ def test_each_row_has_a_scale_of_its_own() -> None:
     rows[0, 0] *= 1000
     rows[1, 1] = 0
     quantized = quantize(model, [])
-    (got,) = InferenceSession(quantized.SerializeToString()).run(None, {"rows": rows})
+    (product,) = InferenceSession(quantized.SerializeToString()).run(None, {"rows": rows})
     exact = rows @ weight
     size = np.linalg.norm(exact, axis=-1, keepdims=True)
-    assert np.abs(got - exact).max() > 0  # it is quantised
-    assert (np.abs(got - exact) <= 0.01 * size).all()
-    assert [one.name for one in quantize(model, ["^kept/"]).graph.initializer] == ["weight"]
+    assert np.abs(product - exact).max() > 0  # it is quantised
+    assert (np.abs(product - exact) <= 0.01 * size).all()
+    kept = quantize(model, ["^kept/"]).graph
+    assert [tensor.name for tensor in kept.initializer] == ["weight"]

@@ -5,21 +5,22 @@ from typing import Any
 
 import pytest
 
+from qa_assets.core.examples import Example
 from qa_assets.models import base_model
-from qa_assets.training import adapters, features
-from qa_assets.training.features import Row
-from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT, first_t5
+from qa_assets.training import adapters, dataset
+from qa_assets_tests.training_fixtures import CONFIG, TASK, first_t5
 
 
 @pytest.fixture(scope="module")
-def batch(base: Path, rows: list[Row]) -> dict[str, Any]:
+def batch(base: Path, examples: list[Example]) -> dict[str, Any]:
     """Questions of different length: of so many tokens that a CPU encodes them in parts."""
     _, tokenizer = base_model.load(base)
-    encoded = features.encode(rows[:80], tokenizer, CONFIG, NULL_TEXT)
-    ids = features.pad(encoded.sources, 0)
-    assert ids.numel() > 2048
-    assert not (ids != 0).all()
-    return {"input_ids": ids, "attention_mask": (ids != 0).long()}
+    encoded = dataset.encode(examples[:80], TASK, tokenizer, CONFIG)
+    batch = encoded.batch(list(range(80)), 0)
+    del batch["labels"]
+    assert batch["input_ids"].numel() > 2048
+    assert not batch["attention_mask"].all()
+    return batch
 
 
 def adapted(base: Path) -> Any:
@@ -49,13 +50,13 @@ def logits_off(model: Any, batch: dict[str, Any], dtype: Any) -> tuple[float, fl
         model.eval()
         theirs = model(**batch, decoder_input_ids=said)
         encoded = fast.encode(**batch)
-        decoding = fast.start(encoded, batch["attention_mask"], most_tokens=9)
+        state = fast.start(encoded, batch["attention_mask"], max_steps=9)
         kept, ours = torch.arange(len(said)), []
         for length in range(6):
             if length == 3:  # every other row is finished
                 kept = kept[::2]
-                decoding.keep(kept)
-            ours.append(fast.step(said[kept, length], decoding))
+                state.keep(kept)
+            ours.append(fast.step(said[kept, length], state))
     real = batch["attention_mask"] == 1
     encoder = theirs.encoder_last_hidden_state[real]
     expected = torch.cat([theirs.logits[:, :3].transpose(0, 1).flatten(0, 1),
@@ -105,5 +106,6 @@ def test_weights_are_found_by_what_a_layer_does() -> None:
         def forward(self, values: torch.Tensor) -> torch.Tensor:
             return super().forward(values * 2)
 
-    layer = Doubled(3, 2, bias=False)
-    assert torch.allclose(weight_of(layer), 2 * layer.weight)
+    for bias in (False, True):
+        layer = Doubled(3, 2, bias=bias)
+        assert torch.allclose(weight_of(layer), 2 * layer.weight, atol=1e-6)

@@ -6,22 +6,19 @@ from typing import Any
 
 import pytest
 
+from qa_assets.core.examples import Example
 from qa_assets.models import base_model
-from qa_assets.training import adapters, features
-from qa_assets.training.features import Row
-from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT, first_t5
+from qa_assets.training import adapters, dataset
+from qa_assets_tests.training_fixtures import CONFIG, TASK, first_t5
 
 Gradients = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def batch(base: Path, rows: list[Row]) -> dict[str, Any]:
+def batch(base: Path, examples: list[Example]) -> dict[str, Any]:
     """Seven questions of different length, answers among them."""
     _, tokenizer = base_model.load(base)
-    encoded = features.encode(rows[:7], tokenizer, CONFIG, NULL_TEXT)
-    ids = features.pad(encoded.sources, 0)
-    labels = features.pad(encoded.targets, -100)
-    return {"input_ids": ids, "attention_mask": (ids != 0).long(), "labels": labels}
+    return dataset.encode(examples[:7], TASK, tokenizer, CONFIG).batch(list(range(7)), 0)
 
 
 def gradients(model: Any, loss: Callable[[], Any]) -> tuple[float, Gradients]:
@@ -128,19 +125,6 @@ def test_adapters_are_trained_and_nothing_else(base: Path, batch: dict[str, Any]
     found = gradients(trainee.model, lambda: ours(trainee.model, batch, "fp32"))
     assert found[0] == pytest.approx(expected[0], rel=1e-5)
     assert off(found[1], expected[1]) < 1e-4
-
-
-def test_what_is_no_t5_is_named() -> None:
-    from transformers import BartConfig, BartForConditionalGeneration
-
-    from qa_assets.models.t5.training import FastT5, UnknownModelError
-
-    model = BartForConditionalGeneration(
-        BartConfig(vocab_size=9, d_model=8, encoder_layers=1, decoder_layers=1,
-                   encoder_attention_heads=1, decoder_attention_heads=1)
-    )  # fmt: skip
-    with pytest.raises(UnknownModelError, match="is a bart"):
-        FastT5(model)
 
 
 def test_bf16_on_cuda_is_near_fp32(base: Path, batch: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qa_assets.tasks.question_answering.formats import SourceError, inspect
+from qa_assets.core.task import SourceError
+from qa_assets.tasks.question_answering.formats import inspect
 from qa_assets_tests.data.test_sources import article, write_squad
 
 ROW = {"id": "1", "question": "Who?", "context": "Rollo.", "answers": []}
@@ -88,5 +89,6 @@ def test_formats_are_told_by_content(tmp_path: Path) -> None:
     assert {name: one.format for name, one in found.items()} == {
         "squad.json": "json", "one.json": "jsonl", "many.json": "jsonl", "table.json": "parquet",
     }  # fmt: skip
-    assert (found["squad.json"].questions, found["squad.json"].answerable) == (6, 3)
-    assert (found["many.json"].questions, found["table.json"].answerable) == (2, 1)
+    squad, many, table = (found[name] for name in ("squad.json", "many.json", "table.json"))
+    assert (squad.examples, squad.counts["answerable"]) == (6, 3)
+    assert (many.examples, table.counts["answerable"]) == (2, 1)

@@ -1,22 +1,26 @@
 """What questions are sliced by."""
 
 from collections import defaultdict
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qa_assets.core.examples import Example
 from qa_assets.tasks.question_answering.slices import question_word, slices
 
-ROWS = st.lists(
-    st.fixed_dictionaries(
-        {
-            "title": st.sampled_from("ABC"),
-            "question": st.sampled_from(["Who?", "In what year?", "Name it", "How much?"]),
-            "context": st.integers(0, 9).map(lambda n: "word " * n),
-            "references": st.lists(st.sampled_from(["", "one", "the two", "a b c d"]), max_size=2),
-        }
+EXAMPLES = st.lists(
+    st.builds(
+        Example,
+        id=st.just("1"),
+        group=st.sampled_from("ABC"),
+        inputs=st.fixed_dictionaries(
+            {
+                "question": st.sampled_from(["Who?", "In what year?", "Name it", "How much?"]),
+                "context": st.integers(0, 9).map(lambda n: "word " * n),
+            }
+        ),
+        references=st.lists(st.sampled_from(["", "one", "the two", "a b c d"]), max_size=2),
     ),
     min_size=1,
     max_size=12,
@@ -39,22 +43,22 @@ def test_question_word(question: str, word: str) -> None:
     assert question_word(question) == word
 
 
-@given(ROWS)
-def test_every_row_is_in_one_part_of_each_slice(rows: list[dict[str, Any]]) -> None:
+@given(EXAMPLES)
+def test_every_example_is_in_one_part_of_each_slice(examples: list[Example]) -> None:
     found: dict[str, list[int]] = defaultdict(list)
-    for name, _, numbers in slices(rows, {"two"}):
+    for name, _, numbers in slices(examples, {"two"}):
         assert numbers
         found[name] += numbers
-    answerable = [number for number, row in enumerate(rows) if row["references"]]
+    answerable = [number for number, row in enumerate(examples) if row.references]
     for name in ("answerable", "question word", "context length", "article"):
-        assert sorted(found[name]) == list(range(len(rows)))
+        assert sorted(found[name]) == list(range(len(examples)))
     for name in ("answer length", "answer seen in train"):
         assert sorted(found[name]) == answerable
 
 
 def test_lengths_are_cut_into_quarters_and_answers_looked_up_normalised() -> None:
     rows = [
-        {"title": "A", "question": "Who?", "context": "w " * n, "references": ["The Two"]}
+        Example(str(n), "A", {"question": "Who?", "context": "w " * n}, ["The Two"])
         for n in (10, 20, 30, 40)
     ]
     parts = {(name, value): numbers for name, value, numbers in slices(rows, {"two"})}

@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from qa_assets.tasks.question_answering.squad_files import (
-    FileError,
-    read_predictions,
-    read_questions,
-)
+from qa_assets.core.examples import Example, Prediction
+from qa_assets.core.task import EvaluationFileError
+from qa_assets.tasks.question_answering.squad_files import read_examples, read_predictions
 
 ANSWER = {"text": "Rollo", "answer_start": 4}
 
@@ -28,16 +26,10 @@ def written(path: Path, content: Any) -> Path:
 def test_both_versions_are_read(tmp_path: Path) -> None:
     old = {"id": "1", "question": "Who?", "answers": [ANSWER, ANSWER]}
     new = {"id": "2", "question": "Why?", "answers": [], "is_impossible": True}
-    assert read_questions(written(tmp_path / "f", squad(old, new))) == [
-        {
-            "id": key,
-            "title": "article 1",
-            "question": question,
-            "context": "It was Rollo.",
-            "source": f"question: {question} context: It was Rollo.",
-            "references": references,
-        }
-        for key, question, references in (("1", "Who?", ["Rollo"]), ("2", "Why?", []))
+    context = "It was Rollo."
+    assert read_examples(written(tmp_path / "f", squad(old, new))) == [
+        Example("1", "article 1", {"question": "Who?", "context": context}, ("Rollo",)),
+        Example("2", "article 1", {"question": "Why?", "context": context}, ()),
     ]
 
 
@@ -61,15 +53,15 @@ def test_both_versions_are_read(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, content: Any, message: str) -> None:
     path = written(tmp_path / "questions.json", content)
-    with pytest.raises(FileError, match=f"{path}.*{message}"):
-        read_questions(path)
+    with pytest.raises(EvaluationFileError, match=f"{path}.*{message}"):
+        read_examples(path)
 
 
 def test_predictions(tmp_path: Path) -> None:
     path = written(tmp_path / "said.json", {"1": "Rollo", "2": ""})
-    assert read_predictions(path) == {"1": "Rollo", "2": ""}
+    assert read_predictions(path) == {"1": Prediction("Rollo"), "2": Prediction("")}
     for content, message in (([1], "holds a list"), ({"1": None}, "for '1' is null"), ("", "JSON")):
-        with pytest.raises(FileError, match=message):
+        with pytest.raises(EvaluationFileError, match=message):
             read_predictions(written(path, content))
-    with pytest.raises(FileError, match="nowhere cannot be read: No such file"):
+    with pytest.raises(EvaluationFileError, match="nowhere cannot be read: No such file"):
         read_predictions(tmp_path / "nowhere")

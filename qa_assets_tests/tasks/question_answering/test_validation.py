@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qa_assets.settings import DataSettings
-from qa_assets.tasks.question_answering import validation
+from qa_assets.data import records
+from qa_assets.tasks.question_answering import QuestionAnswering, validation
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Rows = dict[str, dict[str, Any]]
 
 CONTEXT = "Rollo led the Norse. 😀 Later Rollo was baptised in Rouen, says Dudo."
-SETTINGS = DataSettings(max_context_chars=300, max_question_chars=100)
+TASK = QuestionAnswering(max_context_chars=300, max_question_chars=100)
 
 
 def record(**changes: Any) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def with_id(row: Any, name: str) -> Any:
 @pytest.fixture(scope="module")
 def squad_rows(
     spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Rows, validation.Summary]]:
+) -> Iterator[tuple[Rows, records.Summary]]:
     """All kinds in one SQuAD file, validated once: rows by place, and the summary."""
     qas = [with_id(row, name) for name, (row, _) in QUESTIONS.items()]
     qas += [
@@ -138,9 +138,9 @@ def squad_rows(
     data = [{"title": "Rollo", "paragraphs": paragraphs}, *(one for one, _ in ARTICLES.values())]
     path = tmp_path_factory.mktemp("kinds") / "train.json"
     path.write_text(json.dumps({"version": "v2.0", "data": data}))
-    found = validation.read_validated(spark, [path], SETTINGS)
+    found = TASK.read(spark, [path])
     rows = {row["place"]: row.asDict(recursive=True) for row in found.collect()}
-    yield rows, validation.summarise(found)["train.json"]
+    yield rows, records.summarise(found)["train.json"]
     found.unpersist()
 
 
@@ -164,7 +164,7 @@ KINDS = [*QUESTIONS, *PARTS, *ARTICLES, *(f"repair_{name}" for name in REPAIRED)
 
 @pytest.mark.parametrize(("place", "reasons"), expected_places().items(), ids=KINDS)
 def test_kind_of_record(
-    squad_rows: tuple[Rows, validation.Summary], place: str, reasons: list[str]
+    squad_rows: tuple[Rows, records.Summary], place: str, reasons: list[str]
 ) -> None:
     row = squad_rows[0][place]
     assert row["reasons"] == reasons
@@ -172,7 +172,7 @@ def test_kind_of_record(
 
 
 def test_every_reason_occurs_and_every_record_is_counted(
-    squad_rows: tuple[Rows, validation.Summary],
+    squad_rows: tuple[Rows, records.Summary],
 ) -> None:
     rows, summary = squad_rows
     expected = expected_places()
@@ -185,16 +185,16 @@ def test_every_reason_occurs_and_every_record_is_counted(
 
 
 @pytest.mark.parametrize("name", REPAIRED)
-def test_offset_is_put_right(squad_rows: tuple[Rows, validation.Summary], name: str) -> None:
+def test_offset_is_put_right(squad_rows: tuple[Rows, records.Summary], name: str) -> None:
     (row,) = (row for row in squad_rows[0].values() if row["id"] == f"repair_{name}")
-    (found,) = row["answers"]
+    (found,) = row["extra"]["answers"]
     assert row["repaired"] == 1
     assert found["answer_start"] == REPAIRED[name][1]
     assert CONTEXT[found["answer_start"] :].startswith(found["text"])
 
 
 def test_rejected_table_holds_the_record_as_it_was(
-    squad_rows: tuple[Rows, validation.Summary],
+    squad_rows: tuple[Rows, records.Summary],
 ) -> None:
     row = squad_rows[0][f"data[0].paragraphs[0].qas[{list(QUESTIONS).index('answers_of_text')}]"]
     assert json.loads(row["record"])["answers"] == ["Rollo"]
@@ -223,7 +223,7 @@ def test_json_lines_and_parquet_in_both_layouts_of_answers(
         pa.table(table | {"title": ["t", None], "answers": struct}), tmp_path / "c.parquet"
     )
     paths = [tmp_path / name for name in ("a.jsonl", "b.parquet", "c.parquet")]
-    found = validation.read_validated(spark, paths, SETTINGS)
+    found = TASK.read(spark, paths)
     rows = {(row["file"], row["place"]): row for row in found.collect()}
     assert {place: row["reasons"] for place, row in rows.items() if row["reasons"]} == {
         ("a.jsonl", "line 4"): ["not_an_object"],
@@ -231,13 +231,13 @@ def test_json_lines_and_parquet_in_both_layouts_of_answers(
         ("b.parquet", "row 2"): ["question_missing"],
         ("c.parquet", "row 2"): ["question_missing"],
     }
-    assert rows["a.jsonl", "line 2"]["answers"][0]["answer_start"] == 0
-    assert rows["a.jsonl", "line 6"]["is_impossible"]
-    assert rows["b.parquet", "row 1"]["answers"][0]["answer_start"] == 0
-    assert rows["c.parquet", "row 1"]["answers"][0]["text"] == "Dudo"
-    assert rows["c.parquet", "row 1"]["title"] == "t"
-    assert rows["b.parquet", "row 1"]["title"].startswith("context ")
-    assert {name: one.repaired for name, one in validation.summarise(found).items()} == {
+    assert rows["a.jsonl", "line 2"]["extra"]["answers"][0]["answer_start"] == 0
+    assert rows["a.jsonl", "line 6"]["stratum"] == validation.UNANSWERABLE
+    assert rows["b.parquet", "row 1"]["extra"]["answers"][0]["answer_start"] == 0
+    assert rows["c.parquet", "row 1"]["extra"]["answers"][0]["text"] == "Dudo"
+    assert rows["c.parquet", "row 1"]["group"] == "t"
+    assert rows["b.parquet", "row 1"]["group"].startswith("context ")
+    assert {name: one.repaired for name, one in records.summarise(found).items()} == {
         "a.jsonl": 1,
         "b.parquet": 1,
         "c.parquet": 1,

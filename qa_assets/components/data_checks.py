@@ -1,0 +1,157 @@
+"""Checks of raw data and splits: whole files, columns, groups kept apart, few rejected records."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import dagster as dg
+
+from qa_assets.components.pipeline import Pipeline
+from qa_assets.core.artifacts import Artifact
+from qa_assets.core.examples import read_examples
+from qa_assets.core.files import hash_files
+from qa_assets.data import sources, splits
+
+_POINT = 0.01
+_SPLITS = [f"{name}_split" for name in splits.NAMES]
+
+
+def build(pipeline: Pipeline) -> dg.Definitions:
+    """The checks of this stage."""
+    return dg.Definitions(asset_checks=[_raw_checks(pipeline), _split_checks(pipeline)])
+
+
+def _raw_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
+    asset = pipeline.task.words.raw
+    key = pipeline.key(asset)
+
+    @dg.multi_asset_check(
+        name=pipeline.op("raw_checks"),
+        specs=[
+            dg.AssetCheckSpec("checksums", asset=key, blocking=True),
+            dg.AssetCheckSpec("counts", asset=key, blocking=True),
+        ],
+        ins=pipeline.keys(asset),
+    )
+    def raw_checks(**inputs: Artifact) -> Iterator[dg.AssetCheckResult]:
+        """The files are as they were fetched, and hold examples that have a right answer."""
+        raw = inputs[asset]
+        files = raw.info["files"]
+        changed = [name for name in files if hash_files(raw.path / name) != files[name]["sha256"]]
+        yield dg.AssetCheckResult(
+            check_name="checksums",
+            asset_key=key,
+            passed=not changed,
+            metadata={"changed": ", ".join(changed) or "none"},
+        )
+        counted = {name: asdict(pipeline.task.inspect(raw.path / name)) for name in files}
+        without = [name for name, facts in counted.items() if not facts["counts"]["answerable"]]
+        yield dg.AssetCheckResult(
+            check_name="counts",
+            asset_key=key,
+            passed=json.loads(json.dumps(counted)) == files and not without,
+            metadata={"counted": dg.MetadataValue.json(counted)},
+        )
+
+    return raw_checks
+
+
+def _split_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
+    words = pipeline.task.words
+    rejected_asset = f"rejected_{words.request}s"
+    apart = f"{words.group}s_apart"
+
+    @dg.multi_asset_check(
+        name=pipeline.op("split_checks"),
+        specs=[
+            dg.AssetCheckSpec(
+                name,
+                asset=pipeline.key(split),
+                additional_deps=[pipeline.key(rejected_asset)],
+                blocking=True,
+            )
+            for split in _SPLITS
+            for name in ("schema", apart, "consistent", "rejected_share")
+        ]
+        + [dg.AssetCheckSpec("answerable_as_in_train", asset=pipeline.key("valid_split"))],
+        ins=pipeline.keys(*_SPLITS, rejected_asset),
+    )
+    def split_checks(**inputs: Artifact) -> Iterator[dg.AssetCheckResult]:
+        """What training and evaluation rely on, of every row."""
+        artifacts = {name: inputs[name] for name in _SPLITS}
+        yield from _row_checks(pipeline, artifacts, apart)
+        yield from _rejected_checks(pipeline, artifacts, inputs[rejected_asset])
+        yield _share_check(pipeline, artifacts)
+
+    return split_checks
+
+
+def _row_checks(
+    pipeline: Pipeline, artifacts: dict[str, Artifact], apart: str
+) -> Iterator[dg.AssetCheckResult]:
+    import pyarrow.parquet as pq
+
+    groups: dict[str, set[str]] = {}
+    for split, artifact in artifacts.items():
+        rows = artifact.path / "rows"
+        columns = pq.read_table(rows).schema.names
+        yield dg.AssetCheckResult(
+            asset_key=pipeline.key(split),
+            check_name="schema",
+            passed=columns == list(splits.COLUMNS),
+            metadata={"columns": ", ".join(columns)},
+        )
+        examples = read_examples(rows)
+        groups[split] = {example.group for example in examples}
+        bad = pipeline.task.inconsistent(examples)
+        yield dg.AssetCheckResult(
+            asset_key=pipeline.key(split),
+            check_name="consistent",
+            passed=not bad,
+            metadata={"inconsistent": len(bad), "first": ", ".join(bad[:5]) or "none"},
+        )
+    for split in artifacts:
+        others = set().union(*(groups[other] for other in artifacts if other != split))
+        shared = sorted(groups[split] & others)
+        yield dg.AssetCheckResult(
+            asset_key=pipeline.key(split),
+            check_name=apart,
+            passed=not shared,
+            metadata={"shared": len(shared), "first": ", ".join(shared[:5]) or "none"},
+        )
+
+
+def _rejected_checks(
+    pipeline: Pipeline, artifacts: dict[str, Artifact], rejected: Artifact
+) -> Iterator[dg.AssetCheckResult]:
+    """No more than the limit of the records of a split's file were bad."""
+    limit = pipeline.config.data.max_rejected_share
+    for split in artifacts:
+        file = splits.file_of(split.removesuffix("_split"), rejected.info["files"])
+        counts = rejected.info["files"][file]
+        share = counts["rejected"] / counts["records"]
+        yield dg.AssetCheckResult(
+            asset_key=pipeline.key(split),
+            check_name="rejected_share",
+            passed=share <= limit,
+            description=None
+            if share <= limit
+            else f"{share:.2%} of the records of {file} are bad, {limit:.2%} are allowed"
+            f" (data.max_rejected_share): {rejected.asset} says why",
+            metadata={"share": share, "limit": limit, "rejected": counts["rejected"]},
+        )
+
+
+def _share_check(pipeline: Pipeline, artifacts: dict[str, Artifact]) -> dg.AssetCheckResult:
+    """The share of examples of valid that have a right answer is within a point of train's."""
+    train, valid = (
+        artifacts[f"{name}_split"].info["answerable"] / artifacts[f"{name}_split"].info["examples"]
+        for name in (sources.TRAIN, sources.VALID)
+    )
+    return dg.AssetCheckResult(
+        asset_key=pipeline.key("valid_split"),
+        check_name="answerable_as_in_train",
+        passed=abs(train - valid) <= _POINT,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"train": train, "valid": valid},
+    )

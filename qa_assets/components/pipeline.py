@@ -1,0 +1,157 @@
+"""A pipeline: one model's whole graph, from its settings to Dagster definitions.
+
+`PipelineConfig` is what `defs.yaml` holds, `Pipeline` what the modules of the stages share; `build`
+puts their definitions together.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypedDict, TypeVar
+
+import dagster as dg
+from pydantic import BaseModel, ConfigDict, Field
+
+from qa_assets.core.artifacts import ArtifactStore
+from qa_assets.core.task import Task
+from qa_assets.data.config import DataConfig
+from qa_assets.deployment.config import ServingConfig
+from qa_assets.promotion.gate import GateConfig
+from qa_assets.settings import Settings
+from qa_assets.streaming.config import StreamConfig, StreamContext, Topics
+from qa_assets.training.config import SearchSpace, TrainingConfig
+
+TaskT = TypeVar("TaskT", bound=Task)
+
+
+class ModelConfig(BaseModel):
+    """What fine-tuning starts from, and where its champion may be published."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str = Field(
+        "google/flan-t5-small",
+        description="A hub id, a local Hugging Face directory, or `tiny`: a small model made from "
+        "nothing out of the training examples.",
+    )
+    license: str = Field(
+        "cc-by-sa-4.0", description="What the model card says, by the hub's name of the licence."
+    )
+    hub_repository: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Owner and name on the hub, where the asset `published_model` uploads to.",
+    )
+    hub_private: bool = Field(True, description="Make a repository that does not exist private.")
+
+
+class SearchConfig(SearchSpace):
+    """How many trials the search has, and what they draw from."""
+
+    trials: int = Field(1, ge=1, description="1 trains the settings as they are.")
+
+
+class PipelineConfig(BaseModel, Generic[TaskT]):
+    """What a pipeline makes. Where it runs is in the environment: QA_ASSETS_* variables."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: TaskT = Field(description="Settings of the task.")
+    data: DataConfig = Field(DataConfig(), description="Where examples come from; their splits.")
+    model: ModelConfig = Field(ModelConfig(), description="The base model, and publication.")
+    training: TrainingConfig = Field(TrainingConfig(), description="Hyperparameters.")
+    search: SearchConfig = Field(SearchConfig(), description="Trials, and what they draw from.")
+    full_training: TrainingConfig | None = Field(
+        None, description="Hyperparameters of the job `<pipeline>_train_full`, if there is one."
+    )
+    gate: GateConfig = Field(GateConfig(), description="What a champion must reach.")
+    serving: ServingConfig = Field(ServingConfig(), description="The engine, and eight bits.")
+    topics: Topics | None = Field(
+        None, description="Kafka topics and consumer group; by default named after the pipeline."
+    )
+    stream: StreamConfig = Field(StreamConfig(), description="How requests are streamed.")
+
+
+class AssetFields(TypedDict):
+    """What every asset is declared with."""
+
+    key: dg.AssetKey
+    group_name: str
+    kinds: set[str]
+    owners: list[str]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What the builders of a pipeline's stages share."""
+
+    name: str
+    config: PipelineConfig[Any]
+
+    @property
+    def task(self) -> Task:
+        """The task, before it has seen data."""
+        task: Task = self.config.task
+        return task
+
+    @property
+    def topics(self) -> Topics:
+        """The Kafka topics."""
+        words = self.task.words
+        return self.config.topics or Topics.named(self.name, words.request, words.response)
+
+    @property
+    def serving_asset(self) -> str:
+        """The asset that serves."""
+        return str(self.config.serving.model)
+
+    def key(self, asset: str) -> dg.AssetKey:
+        """An asset's key, such as `squad/train_split`."""
+        return dg.AssetKey([self.name, asset])
+
+    def keys(self, *assets: str) -> dict[str, dg.AssetIn]:
+        """Assets as arguments of the same names; the IO manager hands over their artefacts."""
+        return {asset: dg.AssetIn(self.key(asset)) for asset in assets}
+
+    def spec(self, asset: str, kinds: set[str], owner: str) -> AssetFields:
+        """What every asset is declared with."""
+        return {
+            "key": self.key(asset),
+            "group_name": self.name,
+            "kinds": kinds,
+            "owners": [f"team:{owner}"],
+        }
+
+    def op(self, name: str) -> str:
+        """The name of an op, check, job or sensor, which has to be unique in the code location."""
+        return f"{self.name}_{name}"
+
+    def store(self, settings: Settings) -> ArtifactStore:
+        """The artefacts of this pipeline."""
+        return ArtifactStore(settings.artifacts / self.name)
+
+    def responses(self, settings: Settings) -> Path:
+        """The directory of the stream: the table of responses, and Spark's checkpoint."""
+        return self.store(settings).root / f"{self.task.words.response}s"
+
+    def stream(self, settings: Settings) -> StreamContext:
+        """What streaming needs to know."""
+        return StreamContext(settings.kafka, self.topics, self.config.stream, self.task)
+
+
+def digest(*values: Any) -> str:
+    """SHA-256 of settings: pydantic models, or what JSON can hold.
+
+    Settings that shape an asset are in its code version, so that Dagster shows it as stale when one
+    changes. Those that only say where or how fast it is made do not belong there.
+    """
+    plain = [
+        value.model_dump(mode="json") if isinstance(value, BaseModel) else value for value in values
+    ]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def code_version(version: str, *shaping: Any) -> str:
+    """The version of an asset's code, with a digest of the settings that shape it."""
+    return f"{version}+{digest(*shaping)[:12]}"

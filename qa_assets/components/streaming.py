@@ -1,0 +1,235 @@
+"""Requests on a Kafka topic, the responses to them, and how good those are."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from qa_assets.components.artifact_io import materialized
+from qa_assets.components.pipeline import Pipeline, code_version
+from qa_assets.components.spark_resource import SparkResource
+from qa_assets.components.tables import markdown_table, sample_of
+from qa_assets.core.artifacts import Artifact
+from qa_assets.core.examples import read_examples
+from qa_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from qa_assets.streaming.consumer import StreamSummary
+
+
+class FeedOverrides(dg.Config):
+    """How much to send in this run. Empty: as the pipeline says."""
+
+    examples: int | None = Field(default=None, description="Test examples to send at most.")
+
+
+def build(pipeline: Pipeline) -> dg.Definitions:
+    """The assets of this stage, and the job that answers until it is ended."""
+    words = pipeline.task.words
+    requests = dg.AssetSpec(
+        **pipeline.spec(f"{words.request}s", {"kafka"}, "platform"),
+        deps=[pipeline.key(f"{words.request}_feed")],
+        description=f"The Kafka topic {pipeline.topics.requests}, written to by "
+        f"`{words.request}_feed` and by anyone else. The sensor observes its offsets.",
+    )
+    return dg.Definitions(
+        assets=[_feed(pipeline), requests, _responses(pipeline), _report(pipeline)],
+        jobs=[_stream(pipeline)],
+    )
+
+
+def _feed(pipeline: Pipeline) -> dg.AssetsDefinition:
+    asset, count = f"{pipeline.task.words.request}_feed", pipeline.config.stream.feed_examples
+
+    @dg.asset(
+        **pipeline.spec(asset, {"kafka"}, "platform"),
+        ins=pipeline.keys("test_split"),
+        code_version=code_version("2", count),
+        description="Test examples on the topic of requests, and `sent.parquet`: where each of "
+        "them lies there.",
+    )
+    def feed(
+        config: FeedOverrides, settings: dg.ResourceParam[Settings], test_split: Artifact
+    ) -> dg.MaterializeResult[Artifact]:
+        from qa_assets.streaming.feed import send_feed
+
+        stream = pipeline.stream(settings)
+        examples = read_examples(test_split.path / "rows", config.examples or count)
+        with pipeline.store(settings).write(asset, test_split) as draft:
+            topic = send_feed(stream, examples, draft.path)
+            draft.info |= {"topic_id": topic.topic_id, "examples": len(examples)}
+        return materialized(
+            draft.done(),
+            pipeline.key(asset),
+            topic=stream.topics.requests,
+            sample=sample_of(draft.done().path / "sent.parquet", ["id", "partition", "offset"]),
+            **{"dagster/row_count": len(examples)},
+        )
+
+    return feed
+
+
+def _responses(pipeline: Pipeline) -> dg.AssetsDefinition:
+    words, serving = pipeline.task.words, pipeline.serving_asset
+    asset, feed = f"{words.response}s", f"{words.request}_feed"
+    engine = "sparknlp" if pipeline.config.serving.engine == "spark_nlp" else "ctranslate2"
+
+    @dg.asset(
+        **pipeline.spec(asset, {"kafka", "pyspark", engine}, "platform"),
+        # the feed too, though it only writes to the topic: an external asset puts no order between
+        # the steps of one run
+        deps=[pipeline.key(f"{words.request}s"), pipeline.key(feed)],
+        ins=pipeline.keys(serving),
+        code_version="1",
+        pool="spark",
+        description=f"Every {words.request} on the topic answered once: a Parquet table, the topic "
+        f"{pipeline.topics.responses}, dead letters. Spark Structured Streaming works off what is "
+        "there and ends; the sensor starts it again.",
+    )
+    def responses(
+        settings: dg.ResourceParam[Settings], spark: SparkResource, **inputs: Artifact
+    ) -> dg.MaterializeResult[None]:
+        # the newest feed is predicted once more without Kafka, for the report to compare: here,
+        # since session and model are at hand
+        from qa_assets.streaming import consumer
+        from qa_assets.streaming.feed import predict_feed
+        from qa_assets.streaming.worker import load_model
+
+        store, stream = pipeline.store(settings), pipeline.stream(settings)
+        out, session = pipeline.responses(settings), spark.spark_session
+        model = load_model(session, inputs[serving])
+        # a run holds a whole feed, since in a run of the whole graph no sensor starts another
+        most = max(stream.config.max_messages_per_run, stream.config.feed_examples)
+        summary = consumer.process_available(session, stream.with_run_limit(most), model, out)
+        fed, test = store.find(feed), store.find("test_split")
+        if fed is not None and test is not None:
+            predict_feed(session, stream.task, model, fed.path, test.path / "rows", out)
+        state = [summary.topic_id, summary.end_offsets, inputs[serving].data_version]
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(sha256(json.dumps(state).encode()).hexdigest()),
+            metadata=streamed(out, summary),
+        )
+
+    return responses
+
+
+def streamed(out: Path, summary: "StreamSummary") -> dict[str, Any]:
+    """Metadata of the responses: numbers, which Dagster plots over its materialisations."""
+    reached = {str(partition): end for partition, end in summary.end_offsets.items()}
+    earlier = {"earlier_topics": list(summary.earlier_topics)} if summary.earlier_topics else {}
+    return {
+        "messages": summary.messages,
+        "answered": summary.answered,
+        "abstained": summary.abstained,
+        "duplicates": summary.duplicates,
+        "dead_letters": summary.dead_letters.total(),
+        "lag": summary.lag,
+        "lost": summary.lost,
+        "duration_s": summary.duration_s,
+        "messages_per_s": summary.messages_per_s,
+        **{f"latency_{name}_s": value for name, value in summary.latency_s.items()},
+        "batches": summary.batches,
+        "partitions": len(reached),
+        "dead_letter_reasons": dg.MetadataValue.json(dict(summary.dead_letters)),
+        "end_offsets": dg.MetadataValue.json(reached),
+        "topic_id": summary.topic_id,
+        "path": dg.MetadataValue.path(str(out)),
+        **earlier,
+    }
+
+
+def _report(pipeline: Pipeline) -> dg.AssetsDefinition:
+    words = pipeline.task.words
+    asset, feed, responses = (
+        f"{words.response}_report",
+        f"{words.request}_feed",
+        f"{words.response}s",
+    )
+
+    @dg.asset(
+        **pipeline.spec(asset, {"parquet", "markdown"}, "platform"),
+        deps=[pipeline.key(responses)],
+        ins=pipeline.keys(feed, "test_split"),
+        code_version="2",
+        description="The streamed test examples: scores of their responses, latency and "
+        "completeness.",
+    )
+    def report(
+        settings: dg.ResourceParam[Settings], **inputs: Artifact
+    ) -> dg.MaterializeResult[Artifact]:
+        from qa_assets.evaluation.comparison import compare
+        from qa_assets.streaming.feed import read_feed
+        from qa_assets.streaming.table import ResponseTable
+
+        store, fed, test = pipeline.store(settings), inputs[feed], inputs["test_split"]
+        task = pipeline.task.with_learned(test.info["task"]["settings"])
+        table = ResponseTable(pipeline.responses(settings), fed.info["topic_id"], task.messages)
+        frame = read_feed(table, fed.path)
+        examples = {example.id: example for example in read_examples(test.path / "rows")}
+        answered = frame[frame["answered_at"].notna()]
+        pairs = answered[answered["batch_prediction"].notna()]
+        streamed_feed = compare(
+            task,
+            [examples[key] for key in answered["id"]],
+            {"streamed": list(answered["prediction"])},
+        )
+        again = compare(
+            task,
+            [examples[key] for key in pairs["id"]],
+            {"compared": list(pairs["prediction"]), "batch": list(pairs["batch_prediction"])},
+        )
+        texts = zip(pairs["prediction"], pairs["batch_prediction"], strict=True)
+        latency = (answered["answered_at"] - answered["asked_at"]).dt.total_seconds()
+        numbers = {
+            **streamed_feed.scores["streamed"].figures,
+            f"{words.request}s": len(frame),
+            "completeness": len(answered) / len(frame),
+            "latency_p50_s": float(latency.quantile(0.5)),
+            "latency_p95_s": float(latency.quantile(0.95)),
+            "compared": len(pairs),
+            "differing": sum(one.text != other.text for one, other in texts),
+            **{
+                f"{which}_{name}": value
+                for which, scores in again.scores.items()
+                for name, value in scores.figures.items()
+            },
+        }
+        with store.write(asset, fed, test) as draft:
+            (draft.path / "scores.json").write_text(json.dumps(numbers, indent=2) + "\n")
+            streamed_feed.to_frame().drop(columns=list(task.messages.inputs)[1:]).to_parquet(
+                draft.path / "answers.parquet", index=False
+            )
+            draft.info |= numbers
+        return materialized(
+            draft.done(),
+            pipeline.key(asset),
+            **numbers,
+            sample_answers=markdown_table(streamed_feed.samples("streamed")),
+        )
+
+    return report
+
+
+def _stream(pipeline: Pipeline) -> dg.JobDefinition:
+    @dg.op(name=pipeline.op("respond_until_ended"))
+    def respond_until_ended() -> None:
+        """The always-on consumer, until the run is terminated; it finishes its batch then."""
+        import threading
+
+        from qa_assets.streaming.worker import keep_running, worker_command
+
+        code = keep_running(worker_command(pipeline.name), threading.Event())
+        raise dg.Failure(f"the consumer ended by itself, with exit code {code}: see its output")
+
+    @dg.job(
+        name=pipeline.op("stream"),
+        description=f"Answer {pipeline.task.words.request}s as they come; the sensor starts no run "
+        "meanwhile. Terminate the run to end it.",
+    )
+    def stream() -> None:
+        respond_until_ended()
+
+    return stream

@@ -1,1 +1,0 @@
-"""The asset checks, a file a stage. Each reads the newest artefact from disk."""

@@ -1,1 +1,0 @@
-"""Resources that assets are given with a life of their own: Spark sessions."""

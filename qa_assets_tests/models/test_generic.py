@@ -1,0 +1,161 @@
+"""Encoder-decoders that are no T5 against transformers' own loss and `generate`."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qa_assets.core.examples import Example
+from qa_assets.models import base_model, decoding, t5
+from qa_assets.models.family import PredictOptions
+from qa_assets.models.seq2seq import Seq2Seq
+from qa_assets.models.tokenization import encode, pad
+from qa_assets.training import dataset
+from qa_assets_tests.models.tiny_seq2seq import ARCHITECTURES, POSITIONS, create
+from qa_assets_tests.training_fixtures import CONFIG, TASK, sources, texts
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def model_dir(
+    request: pytest.FixtureRequest,
+    examples: list[Example],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    out = tmp_path_factory.mktemp("generic") / request.param
+    return create(request.param, texts(examples), out)
+
+
+def babbler(model_dir: Path) -> tuple[Any, Any]:
+    """Model and tokenizer, with weights that say something else to every source."""
+    import torch
+
+    model, tokenizer = base_model.load(model_dir)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
+    return model, tokenizer
+
+
+def global_attention(model: Any, input_ids: Any) -> dict[str, Any]:
+    """LED's first token attends to all others."""
+    if model.config.model_type != "led":
+        return {}
+    mask = (input_ids * 0).long()
+    mask[:, 0] = 1
+    return {"global_attention_mask": mask}
+
+
+def test_loss_is_that_of_transformers(model_dir: Path, examples: list[Example]) -> None:
+    import torch
+
+    model, tokenizer = base_model.load(model_dir)
+    assert not t5.applies_to(model)
+    batch = dataset.encode(examples[:7], TASK, tokenizer, CONFIG).batch(
+        list(range(7)), tokenizer.pad_token_id
+    )
+    with torch.no_grad():
+        logits = model(**batch, **global_attention(model, batch["input_ids"])).logits
+    for smoothing in (0.0, 0.1):
+        expected = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), batch["labels"].flatten(), reduction="sum",
+            label_smoothing=smoothing,
+        )  # fmt: skip
+        loss = Seq2Seq().loss(model, smoothing)(**batch)
+        assert loss.item() == pytest.approx(float(expected), rel=1e-4)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("bias", [0.0, 6.0])
+def test_outputs_are_those_of_generate(
+    model_dir: Path, examples: list[Example], bias: float
+) -> None:
+    """Token for token, with probabilities and gaps, also of rows that end before others."""
+    import torch
+
+    model, tokenizer = babbler(model_dir)
+    options = {"max_new_tokens": 9, "repetition_penalty": 1.5, "sequence_bias": [[[2], bias]]}
+    text_start = 0 if model.config.model_type == "mt5" else 1
+    ids = encode(tokenizer, sources(examples[:24]))
+    decoder = decoding.decoder_of(model, torch.float32)
+    decoded = decoding.decode_batch(model, decoder, ids, text_start, **options)
+    padded = pad(ids, tokenizer.pad_token_id)
+    expected = model.generate(
+        input_ids=padded,
+        attention_mask=(padded != tokenizer.pad_token_id).long(),
+        return_dict_in_generate=True,
+        output_scores=True,
+        output_logits=True,
+        **global_attention(model, padded),
+        **options,
+    )
+    assert decoded.sequences.tolist() == expected.sequences.tolist()
+    assert decoded.first_logits.numpy() == pytest.approx(
+        expected.logits[text_start].numpy(), abs=1e-3
+    )
+    end = model.config.eos_token_id
+    lengths = set()
+    for row, tokens in enumerate(expected.sequences[:, 1:].tolist()):
+        length = tokens.index(end) + 1 if end in tokens else len(tokens)
+        lengths.add(length)
+        steps = [step[row] for step in expected.scores[:length]]
+        log_probability = sum(
+            float(step.log_softmax(-1)[token]) for step, token in zip(steps, tokens, strict=False)
+        )
+        assert float(decoded.log_probabilities[row]) == pytest.approx(log_probability, abs=1e-3)
+        best = [step.topk(2).values for step in steps]
+        gap = min(float(first - second) for first, second in best)
+        assert float(decoded.min_gaps[row]) == pytest.approx(gap, abs=1e-3)
+    assert len(lengths) > (2 if bias else 0)
+
+
+def test_doubtful_outputs_of_bf16_are_decoded_again(
+    model_dir: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = babbler(model_dir)
+    ids = encode(tokenizer, sources(examples[:20]))
+
+    def probabilities(precision: str, gap: float) -> dict[int, float]:
+        monkeypatch.setattr(decoding, "_MIN_GAP", gap)
+        found: dict[int, float] = {}
+        for numbers, decoded in decoding.decode(
+            model, ids, batch_size=8, precision=precision, max_new_tokens=3
+        ):
+            found |= dict(zip(numbers, decoded.log_probabilities.tolist(), strict=True))
+        return found
+
+    exact = probabilities("fp32", 0.1)
+    assert probabilities("bf16", float("inf")) == pytest.approx(exact, rel=1e-4)
+    rounded = probabilities("bf16", 0.0)
+    assert rounded.keys() == exact.keys()
+    assert rounded != exact
+
+
+def test_prompts_are_no_longer_than_positions(model_dir: Path, examples: list[Example]) -> None:
+    model, tokenizer = base_model.load(model_dir)
+    fixed = model.config.model_type != "mt5"
+    assert base_model.max_positions(model) == (POSITIONS if fixed else None)
+    context = " ".join(example.inputs["context"] for example in examples[:20])
+    question = examples[0].inputs["question"]
+    asked = [
+        Example("windows", "", {"question": question, "context": context}),
+        Example("cut", "", {"question": question * 50, "context": context}),
+    ]
+    options = PredictOptions(max_new_tokens=4, precision="fp32")
+    assert len(Seq2Seq().predict(model, tokenizer, TASK, asked, options)) == 2
+    if fixed:
+        with pytest.raises(base_model.BaseModelError, match=f"reads {POSITIONS} at most"):
+            base_model.require_positions(model, POSITIONS + 1)
+    base_model.require_positions(model, POSITIONS)
+
+
+def test_a_directory_needs_no_sentencepiece(model_dir: Path, tmp_path: Path) -> None:
+    model, tokenizer = base_model.load(model_dir)
+    copy = base_model.save(model, tokenizer, tmp_path / "copy")
+    assert not (copy / "spiece.model").exists()
+    (copy / "tokenizer.json").unlink()
+    (copy / "tokenizer_config.json").unlink()
+    with pytest.raises(base_model.BaseModelError, match="lacks a tokenizer"):
+        base_model.load(copy)
