@@ -29,7 +29,7 @@ def key(asset: str) -> dg.AssetKey:
 
 
 def definitions(
-    home: Path, config: PipelineConfig[Any], *more: dg.Definitions, **bound: Any
+    home: Path, config: PipelineConfig[Any], *more: dg.Definitions, name: str = NAME, **bound: Any
 ) -> tuple[dg.Definitions, Settings]:
     """All definitions of a pipeline, with their resources.
 
@@ -37,11 +37,12 @@ def definitions(
         home: where everything lies.
         config: of the pipeline.
         more: further definitions.
+        name: of the pipeline.
         bound: resources in place of the usual ones.
     """
     settings = load_settings(home=home)
     usual = dg.Definitions(resources=resources(settings) | bound)
-    return dg.Definitions.merge(build_pipeline(NAME, config), usual, *more), settings
+    return dg.Definitions.merge(build_pipeline(name, config), usual, *more), settings
 
 
 def materialise(

@@ -1,7 +1,7 @@
 """How assets hand each other artefacts: an asset's argument is the latest artefact of its input.
 
-Assets write their directories themselves (`ArtifactStore.write`); what they return is the finished
-artefact, of which only path, data version and facts are Dagster's.
+Assets write their directories themselves (`ArtifactStore.write`) and hand Dagster no value: the
+IO manager only reads.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ class ArtifactIOManager(dg.IOManager):
         """Take where artefacts lie."""
         self._root = settings.artifacts
 
-    def handle_output(self, context: dg.OutputContext, obj: Artifact) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: None) -> None:
         """Nothing is left to do: the asset has written its artefact."""
 
     def load_input(self, context: dg.InputContext) -> Artifact:
@@ -34,11 +34,10 @@ class ArtifactIOManager(dg.IOManager):
 
 def materialized(
     artifact: Artifact, key: dg.AssetKey, **metadata: Any
-) -> dg.MaterializeResult[Artifact]:
+) -> dg.MaterializeResult[None]:
     """What an asset returns of the artefact that it wrote. Dagster plots numbers over time."""
     return dg.MaterializeResult(
         asset_key=key,
-        value=artifact,
         data_version=dg.DataVersion(artifact.data_version),
         metadata={
             **metadata,

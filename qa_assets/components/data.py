@@ -80,7 +80,7 @@ def _raw(pipeline: Pipeline) -> dg.AssetsDefinition:
     )
     def raw_data(
         config: RawOverrides, settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult[Artifact]:
+    ) -> dg.MaterializeResult[None]:
         wanted = data.model_copy(update=config.model_dump(exclude_none=True))
         with pipeline.store(settings).write(asset) as draft:
             facts = sources.fetch(task, wanted, draft.path, settings.downloads)
@@ -137,7 +137,7 @@ def _splits(pipeline: Pipeline) -> dg.AssetsDefinition:
         settings: dg.ResourceParam[Settings],
         spark: SparkResource,
         **inputs: Artifact,
-    ) -> Iterator[dg.MaterializeResult[Artifact]]:
+    ) -> Iterator[dg.MaterializeResult[None]]:
         """Every record checked; the good ones as three splits, the bad ones with their reasons."""
         raw, store = inputs[words.raw], pipeline.store(settings)
         limited = data.model_copy(update=config.model_dump(exclude_none=True))
@@ -205,7 +205,7 @@ def _leakage(leakage: dict[str, Leakage]) -> dict[str, Any]:
 
 def _split_result(
     pipeline: Pipeline, artifact: Artifact, facts: SplitFacts, more: dict[str, Any]
-) -> dg.MaterializeResult[Artifact]:
+) -> dg.MaterializeResult[None]:
     task, training, base = pipeline.task, pipeline.config.training, pipeline.config.model.base
     rows = artifact.path / "rows"
     count = piece_counter(base) if task.kind == "seq2seq" else None
@@ -247,7 +247,7 @@ def _split_result(
 
 def _rejected_result(
     pipeline: Pipeline, artifact: Artifact, files: dict[str, records.Summary]
-) -> dg.MaterializeResult[Artifact]:
+) -> dg.MaterializeResult[None]:
     rows, reasons = artifact.path / "rows", pipeline.task.raw.reasons
     return materialized(
         artifact,

@@ -57,7 +57,7 @@ def _serving_models(pipeline: Pipeline) -> dg.AssetsDefinition:
     )
     def serving_models(
         settings: dg.ResourceParam[Settings], champion: Artifact, valid_split: Artifact
-    ) -> Iterator[dg.MaterializeResult[Artifact]]:
+    ) -> Iterator[dg.MaterializeResult[None]]:
         """Both formats in one step: they share the calibration and the compared examples."""
         from qa_assets.deployment import parity
         from qa_assets.deployment.quantization import prepare, recipes
@@ -106,7 +106,7 @@ def _spark_nlp_model(pipeline: Pipeline) -> dg.AssetsDefinition:
     )
     def spark_nlp_model(
         settings: dg.ResourceParam[Settings], spark: SparkResource, onnx_model: Artifact
-    ) -> dg.MaterializeResult[Artifact]:
+    ) -> dg.MaterializeResult[None]:
         """The pipeline that predicts in Spark: DocumentAssembler, T5Transformer on ONNX Runtime."""
         from qa_assets.deployment import parity, serving
         from qa_assets.deployment.engines import spark_nlp
@@ -197,7 +197,7 @@ def _sign(place: Path, engine: EngineName, source: Artifact, info: dict[str, Any
 
 def _result(
     pipeline: Pipeline, draft: Draft, measured: "Sequence[Measurement]"
-) -> dg.MaterializeResult[Artifact]:
+) -> dg.MaterializeResult[None]:
     artifact = draft.done()
     files = (artifact.path / artifact.info["serves"]).rglob("*")
     size = sum(file.stat().st_size for file in files if file.is_file())

@@ -34,7 +34,7 @@ def _best_model(pipeline: Pipeline) -> dg.AssetsDefinition:
     )
     def best_model(
         settings: dg.ResourceParam[Settings], checkpoints: Artifact, valid_split: Artifact
-    ) -> dg.MaterializeResult[Artifact]:
+    ) -> dg.MaterializeResult[None]:
         """The candidate: the trial that is best on valid, its abstention calibrated there.
 
         A Hugging Face directory with `calibration.json`. It serves once it is the `champion`.
@@ -127,7 +127,7 @@ def _test_report(pipeline: Pipeline) -> dg.AssetsDefinition:
         checkpoints: Artifact,
         train_split: Artifact,
         test_split: Artifact,
-    ) -> dg.MaterializeResult[Artifact]:
+    ) -> dg.MaterializeResult[None]:
         """Candidate, champion and untuned base on the test split: which is best, and why.
 
         The champion is that of the time; it is no input, since the next one depends on this.

@@ -46,7 +46,7 @@ def _champion(pipeline: Pipeline) -> dg.AssetsDefinition:
         settings: dg.ResourceParam[Settings],
         best_model: Artifact,
         test_report: Artifact,
-    ) -> dg.MaterializeResult[Artifact]:
+    ) -> dg.MaterializeResult[None]:
         """The model that serves, with its report and model card, registered in MLflow.
 
         The candidate, if `test_report` lets it pass the gate. The job that rolls back puts the

@@ -53,7 +53,7 @@ def _feed(pipeline: Pipeline) -> dg.AssetsDefinition:
     )
     def feed(
         config: FeedOverrides, settings: dg.ResourceParam[Settings], test_split: Artifact
-    ) -> dg.MaterializeResult[Artifact]:
+    ) -> dg.MaterializeResult[None]:
         from qa_assets.streaming.feed import send_feed
 
         stream = pipeline.stream(settings)
@@ -159,7 +159,7 @@ def _report(pipeline: Pipeline) -> dg.AssetsDefinition:
     )
     def report(
         settings: dg.ResourceParam[Settings], **inputs: Artifact
-    ) -> dg.MaterializeResult[Artifact]:
+    ) -> dg.MaterializeResult[None]:
         from qa_assets.evaluation.comparison import compare
         from qa_assets.streaming.feed import read_feed
         from qa_assets.streaming.table import ResponseTable

@@ -1,5 +1,6 @@
 """Checks of the responses: none lost, none twice, few messages that could not be read."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -15,7 +16,7 @@ def build(pipeline: Pipeline) -> dg.Definitions:
         asset_checks=[
             _exactly_once(pipeline),
             _few_dead_letters(pipeline),
-            _feed_complete(pipeline),
+            _report_checks(pipeline),
         ]
     )
 
@@ -96,19 +97,52 @@ def _few_dead_letters(pipeline: Pipeline) -> dg.AssetChecksDefinition:
     return few_dead_letters
 
 
-def _feed_complete(pipeline: Pipeline) -> dg.AssetChecksDefinition:
-    asset = f"{pipeline.task.words.response}_report"
+def _report_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
+    words = pipeline.task.words
+    asset = f"{words.response}_report"
 
-    @dg.asset_check(asset=pipeline.key(asset), additional_ins={})
-    def feed_complete(**inputs: Artifact) -> dg.AssetCheckResult:
-        """Everything of the newest feed has its response in the report."""
-        (report,) = inputs.values()
-        return dg.AssetCheckResult(
-            passed=report.info["completeness"] == 1.0,
+    @dg.multi_asset_check(
+        name=pipeline.op(f"{asset}_checks"),
+        specs=[
+            dg.AssetCheckSpec(
+                "feed_complete",
+                asset=pipeline.key(asset),
+                description="Everything of the newest feed has its response in the report.",
+            ),
+            dg.AssetCheckSpec(
+                "streamed_equals_batch",
+                asset=pipeline.key(asset),
+                description="The streamed predictions are those of the same model in batch: text "
+                "by text, and so the scores. Those of an earlier model, to requests that were sent "
+                "before it was replaced, are left out.",
+                blocking=True,
+            ),
+        ],
+        ins=pipeline.keys(asset),
+    )
+    def report_checks(**inputs: Artifact) -> Iterator[dg.AssetCheckResult]:
+        info = inputs[asset].info
+        yield dg.AssetCheckResult(
+            asset_key=pipeline.key(asset),
+            check_name="feed_complete",
+            passed=info["completeness"] == 1.0,
             metadata={
-                "completeness": report.info["completeness"],
-                "sent": report.info[f"{pipeline.task.words.request}s"],
+                "completeness": info["completeness"],
+                "sent": info[f"{words.request}s"],
+            },
+        )
+        scores = [name.removeprefix("batch_") for name in info if name.startswith("batch_")]
+        equal = all(info[f"batch_{name}"] == info[f"compared_{name}"] for name in scores)
+        yield dg.AssetCheckResult(
+            asset_key=pipeline.key(asset),
+            check_name="streamed_equals_batch",
+            passed=equal and info["differing"] == 0 and info["compared"] > 0,
+            metadata={
+                "compared": info["compared"],
+                "differing": info["differing"],
+                **{name: info[f"compared_{name}"] for name in scores},
+                **{f"batch_{name}": info[f"batch_{name}"] for name in scores},
             },
         )
 
-    return feed_complete
+    return report_checks

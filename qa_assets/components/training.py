@@ -54,7 +54,7 @@ class SpaceOverrides(dg.Config):
     lora_rank: list[int] = Field(default=[], description="0: all weights are trained.")
 
 
-class TrainingOverrides(_Hyperparameters):  # type: ignore[misc]
+class TrainingOverrides(_Hyperparameters):
     """What to do otherwise than the pipeline says, in this run. Empty: as the pipeline."""
 
     base: str | None = Field(default=None, description="The model that training starts from.")
@@ -106,7 +106,7 @@ def _checkpoints(pipeline: Pipeline) -> dg.AssetsDefinition:
         settings: dg.ResourceParam[Settings],
         train_split: Artifact,
         valid_split: Artifact,
-    ) -> dg.MaterializeResult[Artifact]:
+    ) -> dg.MaterializeResult[None]:
         """One directory a trial of Ray Tune, each a Ray Train fine-tuning of the base model.
 
         Every trial's parameters, metrics and curves are in MLflow as well. A run that was broken

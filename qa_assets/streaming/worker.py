@@ -1,8 +1,8 @@
 """The worker: a process that answers requests as they come, until SIGTERM or SIGINT.
 
 `run_worker` is the work of that process; it finishes the micro-batch under way before it ends.
-`keep_running` starts the process, again when Kafka was away, and when it has answered so many
-requests that the memory which Spark NLP leaks should be given back.
+`keep_running` starts the process, and starts it again after Kafka was away or after a number of
+requests, to free the memory that Spark NLP leaks.
 """
 
 import logging

@@ -90,7 +90,7 @@ def test_stale_after_a_changed_setting_but_not_after_the_same_again(place: Path)
             (one.asset_key.path[-1], one.check_name): one.passed
             for one in result.get_asset_check_evaluations()
         }
-        assert len(checks) == 13
+        assert len(checks) == 15
         assert all(checks.values()), checks
         assert stale(made, instance) == {"kept_versions"}
         assert materialise(made, instance, *DATA).success

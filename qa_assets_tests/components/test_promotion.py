@@ -7,13 +7,13 @@ import dagster as dg
 import pytest
 
 from qa_assets.components import deployment, deployment_checks, promotion
-from qa_assets.components.build import build_pipeline, resources
+from qa_assets.components.build import resources
 from qa_assets.components.pipeline import Pipeline
 from qa_assets.deployment import provenance
 from qa_assets.settings import Settings
 from qa_assets_tests.conftest import make_candidate
 from qa_assets_tests.fake_hub import COMMIT, TOKEN, FakeHub
-from qa_assets_tests.pipelines import configured
+from qa_assets_tests.pipelines import configured, definitions
 from qa_assets_tests.promotion_bench import PIPELINE, Bench, report
 
 
@@ -43,7 +43,10 @@ def location(bench: Bench, **model: str) -> dg.Definitions:
     serving = {"alphas": (0.5,), "recipe_examples": 50, "calibration_examples": 32}
     tried = Pipeline(PIPELINE, configured(model=model, serving=serving))
     return dg.Definitions.merge(
-        dg.Definitions(assets=[reported], resources=resources(settings)),
+        dg.Definitions(
+            assets=[reported, dg.AssetSpec(key("best_model")), dg.AssetSpec(key("valid_split"))],
+            resources=resources(settings),
+        ),
         *(stage.build(tried) for stage in (promotion, deployment, deployment_checks)),
     )
 
@@ -139,7 +142,11 @@ def test_upload_is_offered_where_a_repository_is_named(
         (configured(), False),
         (configured(model={"hub_repository": "someone/model"}), True),
     ):
-        keys = build_pipeline(PIPELINE, config).resolve_asset_graph().get_all_asset_keys()
+        keys = (
+            definitions(bench.home, config, name=PIPELINE)[0]
+            .resolve_asset_graph()
+            .get_all_asset_keys()
+        )
         assert (key("published_model") in keys) == offered
 
     monkeypatch.setenv("HF_TOKEN", TOKEN)

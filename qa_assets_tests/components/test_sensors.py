@@ -13,7 +13,6 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from dagster import DagsterRunStatus
 
-from qa_assets.components.build import build_pipeline
 from qa_assets.components.pipeline import Pipeline
 from qa_assets.components.sensors import new_requests
 from qa_assets.settings import Settings, load_settings
@@ -205,7 +204,8 @@ def test_no_run_beside_the_always_on_consumer(
     instance: dg.DagsterInstance, settings: Settings, pipeline: Pipeline
 ) -> None:
     send(settings, pipeline, 1)
-    job = build_pipeline(pipelines.NAME, pipeline.config).resolve_job_def("tried_stream")
+    location, _ = pipelines.definitions(settings.home, pipeline.config)
+    job = location.resolve_job_def("tried_stream")
     run = instance.create_run_for_job(job, asset_selection=set())
     assert run.run_id in str(tick(instance, settings, pipeline).skip_reason)
 
@@ -217,7 +217,7 @@ def test_runs_that_answer_nothing_here_are_no_reason_to_wait(
     send(settings, pipeline, 1)
     location, _ = pipelines.definitions(settings.home, pipeline.config)
     instance.create_run_for_job(location.resolve_job_def("tried_rollback"))
-    other = build_pipeline("other", pipeline.config)
+    other, _ = pipelines.definitions(settings.home, pipeline.config, name="other")
     instance.create_run_for_job(other.resolve_job_def("other_stream"))
     instance.create_run_for_job(
         location.resolve_implicit_global_asset_job_def(), asset_selection={key("raw_squad")}

@@ -11,7 +11,7 @@ from qa_assets.models.family import PredictOptions
 from qa_assets.models.seq2seq import Seq2Seq
 from qa_assets.models.tokenization import encode, pad
 from qa_assets.training import dataset
-from qa_assets_tests.models.tiny_seq2seq import ARCHITECTURES, POSITIONS, create
+from qa_assets_tests.models.tiny_seq2seq import ARCHITECTURES, POSITIONS, babbler, create
 from qa_assets_tests.training_fixtures import CONFIG, TASK, sources, texts
 
 
@@ -23,19 +23,6 @@ def model_dir(
 ) -> Path:
     out = tmp_path_factory.mktemp("generic") / request.param
     return create(request.param, texts(examples), out)
-
-
-def babbler(model_dir: Path) -> tuple[Any, Any]:
-    """Model and tokenizer, with weights that say something else to every source."""
-    import torch
-
-    model, tokenizer = base_model.load(model_dir)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "norm" not in name:
-                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
-    return model, tokenizer
 
 
 def global_attention(model: Any, input_ids: Any) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def create(architecture: str, texts: Sequence[str], out: Path) -> Path:
     model = AutoModelForSeq2SeqLM.from_config(_config(architecture, len(tokenizer)))
     if architecture != "mt5":
         model.generation_config.forced_bos_token_id = tokenizer.bos_token_id
+        model.generation_config.forced_eos_token_id = tokenizer.eos_token_id
     return base_model.save(model, tokenizer, out)
 
 
@@ -71,3 +72,18 @@ def _config(architecture: str, vocabulary: int) -> Any:
         max_encoder_position_embeddings=POSITIONS, max_decoder_position_embeddings=64,
         attention_window=16, **shape,
     )  # fmt: skip
+
+
+def babbler(model_dir: Path) -> tuple[Any, Any]:
+    """Model and tokenizer, with weights that say something else to every source."""
+    import torch
+
+    from qa_assets.models import base_model
+
+    model, tokenizer = base_model.load(model_dir)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
+    return model, tokenizer

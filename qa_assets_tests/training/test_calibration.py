@@ -22,6 +22,7 @@ class Exact(QuestionAnswering):
     """Counts a prediction as right or wrong, and nothing between."""
 
     def score(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Scores:
+        """Figures and rows."""
         rows = [
             float(
                 prediction.text in example.references if example.references else not prediction.text
@@ -36,7 +37,7 @@ class NeverAbstains(QuestionAnswering):
 
     @property
     def abstention(self) -> None:  # type: ignore[override]
-        return None
+        """None."""
 
 
 EXACT = Exact()

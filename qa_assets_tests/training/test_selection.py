@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.core.examples import Example
+from qa_assets.core.examples import Example, Prediction
 from qa_assets.models import base_model
 from qa_assets.models.family import family, predict
 from qa_assets.training import calibration, selection
@@ -42,7 +42,7 @@ def test_predictions_without_the_bias_are_those_of_the_uncalibrated(
     assert predict(path, TASK, asked, _OPTIONS) == calibrated
 
 
-def abstained(predictions: list[selection.Prediction]) -> int:
+def abstained(predictions: list[Prediction]) -> int:
     return sum(prediction.text == "" for prediction in predictions)
 
 

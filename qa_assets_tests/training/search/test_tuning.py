@@ -7,26 +7,21 @@ from typing import Any
 import pytest
 
 from qa_assets.models import base_model
-from qa_assets.settings import RaySettings
-from qa_assets.tasks.question_answering import metric
-from qa_assets.training.config import SearchSpace
+from qa_assets.training.config import RayConfig, SearchSpace
 from qa_assets.training.search import tuning
 from qa_assets.training.search.trial import ERROR, Job
-from qa_assets_tests.training_fixtures import CONFIG, NULL_TEXT
+from qa_assets_tests.training_fixtures import CONFIG, inputs
 
 
 def run(base: Path, data: Path, out: Path, **changes: Any) -> list[tuning.TrialResult]:
     return tuning.search(
         CONFIG.model_copy(update={"epochs": 1} | changes),
-        RaySettings(),
+        inputs(base, data),
+        RayConfig(),
         trials=2,
-        base=base,
-        train_rows=data / "train",
-        valid_rows=data / "valid",
         out=out,
-        score=metric.score,
-        null_text=NULL_TEXT,
         mlflow_uri=f"sqlite:///{out.parent / 'mlflow.db'}",
+        experiment="qa_assets",
         space=SearchSpace(learning_rate=(1e-4, 1e-2), batch_tokens=(700, 1400)),
     )
 
@@ -41,7 +36,7 @@ def test_broken_search_goes_on_and_leaves_checkpoints_and_runs(
     out = tmp_path / "out"
     with pytest.raises(tuning.SearchError, match="trial_00000: BaseModelError: .*nowhere"):
         run(tmp_path / "nowhere", data, out)
-    # what does not shape the training may be another now: one example at a time
+    # runtime options may differ in a resumed search: one prompt at a time
     results = run(base, data, out, max_batch_tokens=1)
     assert [trial.name for trial in results] == ["trial_00000", "trial_00001"]
     assert results[0].config["learning_rate"] != results[1].config["learning_rate"]
@@ -71,7 +66,7 @@ def test_what_diverges_is_left_out_unless_all_do(
 ) -> None:
     from ray.tune import Result
 
-    job = Job("base", tmp_path, tmp_path, tmp_path, metric.score, "", 1, False, 1, None, None, {})
+    job = Job(inputs(tmp_path, tmp_path), tmp_path, RayConfig(), 1, None, None, {})
     reasons = {"trial_0": "", "trial_1": "DivergedError: nan", "trial_2": "ValueError: other"}
     found = {}
     for name, reason in reasons.items():
