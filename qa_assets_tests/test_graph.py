@@ -12,7 +12,6 @@ from dagster import DagsterEventType, DagsterRunStatus
 from qa_assets.definitions import defs
 from qa_assets_tests.conftest import free_port, left_running
 
-
 _SMALL = """
 ops:
   quickstart__raw_squad:

@@ -46,15 +46,13 @@ class Launch:
             raw: name of the raw asset.
             run_config: where to write.
         """
-        what = ["--job", self.job] if self.job else ["--assets", self.assets or self._everything()]
+        job = self.job or f"{self.pipeline}_all"
+        what = ["--assets", self.assets] if self.assets else ["--job", job]
         config = self._run_config(raw)
         if not config:
             return what
         run_config.write_text(yaml.safe_dump(config), encoding="utf-8")
         return [*what, "--config", str(run_config)]
-
-    def _everything(self) -> str:
-        return f'key:"{self.pipeline}/*" or key:"kept_versions"'
 
     def _run_config(self, raw: str) -> dict[str, Any]:
         options: dict[str, dict[str, Any]] = {

@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
@@ -30,10 +31,12 @@ def _serve(settings: Settings) -> int:
         f"MLflow    {_mlflow(settings)}\n"
         "Ctrl-C ends everything"
     )
+    from qa_assets.definitions import pipelines
+
     command = ["dg", "dev", "--host", "127.0.0.1", "--port", str(settings.ui_port)]
     with (
         contextlib.suppress(KeyboardInterrupt),
-        report_server(settings),
+        report_server(settings, pipelines()),
         child(command, log=None) as dagster,
     ):
         return dagster.wait()
@@ -49,18 +52,18 @@ def _mlflow(settings: Settings) -> str:
 
 
 def report_server(
-    settings: Settings,
+    settings: Settings, pipelines: Iterable[str]
 ) -> "contextlib.AbstractContextManager[subprocess.Popen[bytes]]":
-    """Serve the versions of `test_report` for the length of a block.
+    """Serve the versions of each pipeline's `test_report` for the length of a block.
 
     A browser opens no file from a page of the UI. Where the port is taken, only that link fails.
     """
     reports = settings.root / "reports"  # of artefacts, nothing but reports is to be seen
     reports.mkdir(parents=True, exist_ok=True)
-    for pipeline in settings.artifacts.glob("*"):
-        link = reports / pipeline.name
+    for pipeline in pipelines:
+        link = reports / pipeline
         link.unlink(missing_ok=True)
-        link.symlink_to(pipeline / "test_report")
+        link.symlink_to(settings.artifacts / pipeline / "test_report")
     command = [sys.executable, "-m", "http.server", str(settings.report_port)]
     command += ["--bind", "127.0.0.1", "--directory", str(reports)]
     settings.logs.mkdir(parents=True, exist_ok=True)

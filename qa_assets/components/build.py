@@ -43,7 +43,18 @@ def build_pipeline(name: str, config: PipelineConfig[Any]) -> dg.Definitions:
         config: what it makes.
     """
     pipeline = Pipeline(name, config)
-    return dg.Definitions.merge(*(stage.build(pipeline) for stage in _STAGES))
+    return dg.Definitions.merge(
+        *(stage.build(pipeline) for stage in _STAGES), dg.Definitions(jobs=[_everything(pipeline)])
+    )
+
+
+def _everything(pipeline: Pipeline) -> Any:
+    own = dg.AssetSelection.groups(pipeline.name)
+    return dg.define_asset_job(
+        pipeline.op("all"),
+        selection=own | dg.AssetSelection.assets("kept_versions"),
+        description="The whole pipeline with its checks, and `kept_versions`.",
+    )
 
 
 def resources(settings: Settings) -> dict[str, Any]:

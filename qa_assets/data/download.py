@@ -6,7 +6,6 @@ from pathlib import Path
 
 import requests
 from requests.adapters import HTTPAdapter
-from rich.filesize import decimal
 from urllib3.util import Retry
 
 from qa_assets.core.files import hash_files
@@ -71,6 +70,9 @@ def download(url: str, sha256: str, into: Path, backoff_s: float = 1.0) -> Path:
 
 def _continue(session: requests.Session, url: str, part: Path) -> None:
     """Append what is missing, as far as the connection holds."""
+    # training on a machine without rich imports this module, and downloads nothing
+    from rich.filesize import decimal
+
     have = part.stat().st_size if part.exists() else 0
     # no compression on the way: ranges count the bytes of the file
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})

@@ -109,8 +109,10 @@ def make_splits(
         total = sum(groups[name].values(), Strata())
         frame, count = _sample(good.where(f"part = '{name}'"), total, most[name], data.seed)
         number = -(-count // _ROWS_PER_FILE)
+        # side by side, rows that share a long text take the room of one
+        text = f"inputs.{list(task.messages.inputs)[-1]}"
         _write(
-            frame.select(*COLUMNS).repartition(number, "group").sortWithinPartitions("group", "id"),
+            frame.select(*COLUMNS).repartition(number, text).sortWithinPartitions(text, "id"),
             out[name],
         )
         logger.info("%s split: %d examples in %d files", name, count, number)
@@ -122,8 +124,9 @@ def make_splits(
 
 def _require_good(path: Path, summary: records.Summary) -> None:
     logger.info(
-        "%s: %d records, %d rejected %s, %d with a value put right",
-        path.name, summary.records, summary.rejected, summary.reasons or "", summary.repaired,
+        "%s: %d records, %d rejected%s, %d with a value put right",
+        path.name, summary.records, summary.rejected,
+        f" {summary.reasons}" if summary.reasons else "", summary.repaired,
     )  # fmt: skip
     if summary.rejected == summary.records:
         raise SplitError(f"{path}: every record is bad: {summary.reasons}")

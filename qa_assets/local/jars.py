@@ -33,6 +33,7 @@ COORDINATES: dict[JarSet, tuple[str, ...]] = {
     "spark": (
         "com.johnsnowlabs.nlp:spark-nlp_2.12:5.5.3",
         "org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7",
+        "org.tensorflow:tensorflow-core-api:0.4.2",  # types that classifiers name, never run
     ),
     "kafka": (
         "org.apache.kafka:kafka_2.13:4.1.0",

@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 class Calibration:
     """The bias to add to the logit of abstaining, and its effect, as in `calibration.json`.
 
-    The names hold "f1" for the task's primary score, in percent. `f1_before` and `f1_after` are on
-    the examples that the bias was chosen on; `held_out` says what choosing is worth on groups it
-    was not chosen on. The sigmoid of (margin + bias) / temperature is the calibrated probability
-    that to abstain is right.
+    The names hold "f1" for the task's primary score in percent, each example counted by
+    `Task.calibration_weights`. `f1_before` and `f1_after` are on the examples that the bias was
+    chosen on; `held_out` says what choosing is worth on groups it was not chosen on. The sigmoid of
+    (margin + bias) / temperature is the calibrated probability that to abstain is right.
     """
 
     bias: float
@@ -72,8 +72,11 @@ def calibrate(
         return None
     models = family(task.kind)
     margins, predictions = models.abstention_margins(model, tokenizer, task, examples, options)
-    answered = _scores(task, examples, predictions)
-    abstained = _scores(task, examples, [Prediction("")] * len(examples))
+    scores = _scores(task, examples, predictions)
+    weights = task.calibration_weights(examples)
+    answered = [weight * score for weight, score in zip(weights, scores, strict=True)]
+    silent = _scores(task, examples, [Prediction("")] * len(examples))
+    abstained = [weight * score for weight, score in zip(weights, silent, strict=True)]
     null = [not example.references for example in examples]
     groups = [example.group for example in examples]
     folds = abstention.cross_fit(margins, answered, abstained, null, groups)
@@ -94,7 +97,7 @@ def calibrate(
         null_token_id=models.abstention_id(tokenizer, task),
         held_out=held_out,
         folds=folds,
-        risk_coverage=abstention.risk_coverage(margins, answered),
+        risk_coverage=abstention.risk_coverage(margins, scores),
     )
     logger.info(
         "bias %+.3f: %s %.2f to %.2f (%+.2f on groups it was not chosen on), abstaining %d to %d "

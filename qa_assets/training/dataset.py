@@ -112,7 +112,7 @@ class Dataset:
         return epoch_steps(self.sources.lengths, self.targets.lengths, config, number)
 
     def steps_from(self, step: int, config: TrainingConfig) -> Iterator[Step]:
-        """The steps from one on, of one epoch after the other, without end."""
+        """The steps from this number on, epoch after epoch, without end."""
         epoch = 0
         while True:
             steps = self.epoch(epoch, config)

@@ -80,7 +80,7 @@ def test_options_of_a_launch_become_run_config(tmp_path: Path) -> None:
     more.write_text("ops: {squad__checkpoints: {config: {epochs: 2}}}")
     launch = Launch("squad", None, None, "mine", "base", 40, None, more)
     command = launch.command("raw_squad", tmp_path / "config.yaml")
-    assert command[:2] == ["--assets", 'key:"squad/*" or key:"kept_versions"']
+    assert command[:2] == ["--job", "squad_all"]
     assert command[2:] == ["--config", str(tmp_path / "config.yaml")]
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["ops"] == {
         "squad__raw_squad": {"config": {"source": "mine"}},

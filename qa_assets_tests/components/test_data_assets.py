@@ -59,7 +59,7 @@ def definitions(
     )
     settings = load_settings(home=place, keep_versions=2)
     more = dg.Definitions(assets=[kept_versions, learner], jobs=[clean_up])
-    bound = {"settings": settings, "spark": SharedSpark.of(settings)}
+    bound: dict[str, Any] = {"settings": settings, "spark": SharedSpark.of(settings)}
     return pipelines.definitions(place, config, more, **bound)[0], settings
 
 
