@@ -37,7 +37,9 @@ chaos: setup  ## kill driver, broker and step 50 times: is every question answer
 lint: setup  ## linter, formatter, layers, types, pipelines
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/dg check yaml qa_assets/defs
 
 doctor: setup  ## what of this machine is in order for a pipeline (PIPELINE=)
 	@$(BIN)/qa-assets doctor $(PIPELINE)
@@ -48,12 +50,14 @@ $(VENV)/.installed: requirements.lock pyproject.toml setup.sh
 	@PYTHON=$(PYTHON) VENV=$(VENV) sh setup.sh
 	@touch $@
 
-lock: setup  ## resolve the lock anew (needs network)
+lock: setup  ## resolve the locks of packages and jars anew (needs network)
 	.tools/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
+	$(MAKE) setup
+	$(BIN)/python -m qa_assets.local.lock_jars
 
 clean:  ## remove everything that was made, but not the environment
-	rm -rf var .pytest_cache .mypy_cache .ruff_cache
+	rm -rf var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10

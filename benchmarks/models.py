@@ -77,7 +77,7 @@ def prepare(
                 print(json.dumps({"chosen": row.recipe == chosen} | asdict(row)), flush=True)
     for onnx in _forms(models / "onnx") if "onnx" in (only or ["onnx"]) else ():
         out = models / "spark_nlp" / onnx.name
-        command = [sys.executable, "-c", _IMPORT, onnx.absolute(), out.absolute()]
+        command = [sys.executable, "-c", _IMPORT, str(onnx.absolute()), str(out.absolute())]
         subprocess.run(command, cwd=Path(__file__).parent, check=True)
         sign(out, "spark_nlp", model)
     for converted in _forms(models / "ctranslate2") if only != ["onnx"] else ():

@@ -133,7 +133,7 @@ def _tree() -> list[tuple[Any, Any]]:
 
 def _cpu_s() -> float:
     # without children_*: their processes may end between two samples
-    return sum(times.user + times.system for _, times in _tree())
+    return float(sum(times.user + times.system for _, times in _tree()))
 
 
 def measure(row: str, models: Path, dev: Path, count: int) -> dict[str, Any]:

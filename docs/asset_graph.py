@@ -1,42 +1,47 @@
-"""Draws the asset graph out of the definitions, as Mermaid, between two marks of README.md.
+"""Draws the assets of the pipeline `quickstart` by stage, as Mermaid, between two marks of README.md.
 
 `python docs/asset_graph.py` rewrites it. A test fails when the README shows another graph.
 """
 
-import sys
 from pathlib import Path
 
 import dagster as dg
 
-from qa_assets.definitions import defs
+from qa_assets.components import data, deployment, evaluation, promotion, streaming, training
+from qa_assets.components.pipeline import Pipeline
+from qa_assets.definitions import pipelines
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- asset graph: made by docs/asset_graph.py -->", "<!-- end of asset graph -->"
+PIPELINE = "quickstart"
+STAGES = {
+    "data": [data],
+    "model": [training, evaluation, promotion],
+    "deployment": [deployment],
+    "streaming": [streaming],
+}
+"""The modules that build the assets of each stage."""
 
 
 def mermaid() -> str:
-    """The assets by group, with their kinds, and an arrow from each to what is made of it."""
-    graph = defs().resolve_asset_graph()
-    lines = ["```mermaid", "flowchart TD"]
-    for group in ("data", "model", "deployment", "streaming"):
-        lines.append(f"  subgraph {group}")
-        for key in sorted(graph.asset_keys_for_group(group), key=lambda key: key.to_user_string()):
-            kinds = ", ".join(sorted(graph.get(key).kinds))
-            name = key.to_user_string()
-            shape = f'["{name}<br><small>{kinds}</small>"]'
-            lines.append(f"    {name}{shape if graph.get(key).is_materializable else f'({shape})'}")
+    """The assets by stage, with their kinds, and an arrow from each to what is made of it."""
+    pipeline = Pipeline(PIPELINE, pipelines()[PIPELINE])
+    lines, arrows = ["```mermaid", "flowchart TD"], []
+    for stage, modules in STAGES.items():
+        lines.append(f"  subgraph {stage}")
+        for definition in (assets for module in modules for assets in _assets(module, pipeline)):
+            external = isinstance(definition, dg.AssetSpec)
+            for spec in [definition] if external else definition.specs:
+                label = f'["{spec.key.path[-1]}<br><small>{", ".join(sorted(spec.kinds))}</small>"]'
+                lines.append(f"    {spec.key.path[-1]}{f'({label})' if external else label}")
+                parents = sorted(dep.asset_key.path[-1] for dep in spec.deps)
+                arrows += [f"  {parent} --> {spec.key.path[-1]}" for parent in parents]
         lines.append("  end")
-    for key in graph.toposorted_asset_keys:
-        lines += [f"  {parent} --> {_name(key)}" for parent in _parents(graph, key)]
-    return "\n".join([*lines, "```"])
+    return "\n".join([*lines, *arrows, "```"])
 
 
-def _name(key: dg.AssetKey) -> str:
-    return key.to_user_string()
-
-
-def _parents(graph: "dg.AssetGraph", key: dg.AssetKey) -> list[str]:
-    return sorted(_name(parent) for parent in graph.get(key).parent_keys)
+def _assets(module: object, pipeline: Pipeline) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    return list(module.build(pipeline).assets)
 
 
 def replaced(text: str) -> str:
@@ -48,4 +53,3 @@ def replaced(text: str) -> str:
 
 if __name__ == "__main__":
     README.write_text(replaced(README.read_text()))
-    sys.exit(0)

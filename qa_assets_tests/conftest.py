@@ -26,6 +26,23 @@ if TYPE_CHECKING:
 pytest_plugins = ["qa_assets_tests.training_fixtures"]
 
 
+ENGINES = {"jars_dir", "processes"}
+"""Fixtures of tests that start Spark, Kafka, Ray or other processes; most have the first."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by the fixtures that it uses, directly or not."""
+    for item in items:
+        used = ENGINES.intersection(getattr(item, "fixturenames", ()))
+        item.add_marker("integration" if used else "unit")
+
+
+@pytest.fixture
+def processes() -> None:
+    """Named by tests that start processes of their own without the jars."""
+
+
 @pytest.fixture(scope="session")
 def jars_dir() -> Path:
     """The project's jars, which a first run fetches."""

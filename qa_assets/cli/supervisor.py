@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 
 from qa_assets.local import process
 from qa_assets.local.broker import BrokerError, broker
-from qa_assets.local.jars import JarError, ensure_jars
+from qa_assets.local.ivy import JarError
+from qa_assets.local.jars import ensure_jars
 from qa_assets.local.java import JavaError
 from qa_assets.settings import PROJECT_ROOT, Settings
 

@@ -34,7 +34,9 @@ _WHAT = {
 
 def build(pipeline: Pipeline) -> dg.Definitions:
     """The assets of this stage."""
-    return dg.Definitions(assets=[_serving_models(pipeline), _spark_nlp_model(pipeline)])
+    encoder = pipeline.task.kind == "encoder"
+    exported = _onnx_encoder(pipeline) if encoder else _serving_models(pipeline)
+    return dg.Definitions(assets=[exported, _spark_nlp_model(pipeline)])
 
 
 def _serving_models(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -97,6 +99,41 @@ def _serving_models(pipeline: Pipeline) -> dg.AssetsDefinition:
     return serving_models
 
 
+def _onnx_encoder(pipeline: Pipeline) -> dg.AssetsDefinition:
+    serving: ServingConfig = pipeline.config.serving
+    shaping = serving.model_dump(mode="json", exclude={"engine", "alphas", "calibration_examples"})
+
+    @dg.asset(
+        **pipeline.spec("onnx_model", {"onnx"}, "ml"),
+        ins=pipeline.keys("champion", "valid_split"),
+        code_version=code_version("1", shaping),
+        pool="training",
+        description="The champion as an ONNX graph: in full precision, and in the fastest "
+        "eight-bit form that loses no quality.",
+    )
+    def onnx_model(
+        settings: dg.ResourceParam[Settings], champion: Artifact, valid_split: Artifact
+    ) -> dg.MaterializeResult[None]:
+        from qa_assets.deployment import parity
+        from qa_assets.deployment.quantization import recipes
+
+        task, config = task_of(champion), TrainingConfig(**champion.info["config"])
+        examples = read_examples(valid_split.path / "rows")
+        _, compared = _samples(examples, serving)
+        data = recipes.RecipeData(task, compared, config.max_target_tokens)
+        longest = config.max_source_tokens
+        with pipeline.store(settings).write("onnx_model", champion, valid_split) as draft:
+            chosen, measured = recipes.export_best_encoder(
+                champion.path, draft.path, data, max_tokens=longest
+            )
+            cases = parity.cases(task, examples, serving.parity_examples)
+            parity.expect(champion.path, task, cases, draft.path, config.predict_options)
+            _describe(draft, champion, shaping, chosen, measured)
+        return _result(pipeline, draft, measured)
+
+    return onnx_model
+
+
 def _spark_nlp_model(pipeline: Pipeline) -> dg.AssetsDefinition:
     @dg.asset(
         **pipeline.spec("spark_nlp_model", {"sparknlp", "pyspark"}, "ml"),
@@ -107,21 +144,16 @@ def _spark_nlp_model(pipeline: Pipeline) -> dg.AssetsDefinition:
     def spark_nlp_model(
         settings: dg.ResourceParam[Settings], spark: SparkResource, onnx_model: Artifact
     ) -> dg.MaterializeResult[None]:
-        """The pipeline that predicts in Spark: DocumentAssembler, T5Transformer on ONNX Runtime."""
+        """The Spark NLP pipeline that predicts, with its tokenizer: ONNX Runtime in Spark."""
         from qa_assets.deployment import parity, serving
-        from qa_assets.deployment.engines import spark_nlp
 
         config = TrainingConfig(**onnx_model.info["config"])
         graphs = onnx_model.path / onnx_model.info["serves"]
         with pipeline.store(settings).write("spark_nlp_model", onnx_model) as draft:
             place = draft.path / "model"
-            spark_nlp.import_onnx(
-                spark.spark_session,
-                graphs,
-                place / serving.PIPELINE,
-                max_new_tokens=config.max_target_tokens,
+            serving.import_onnx(
+                spark.spark_session, task_of(onnx_model), graphs, place, config.predict_options
             )
-            shutil.copy(graphs / "assets" / SPIECE, place)
             shutil.copy(onnx_model.path / parity.FILE, draft.path)
             draft.data_version = onnx_model.data_version
             draft.info |= {**onnx_model.info, "serves": place.name}

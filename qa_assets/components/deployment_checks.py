@@ -5,7 +5,6 @@ full precision an engine must say the same; in eight bits it may not lose score.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -16,6 +15,7 @@ from qa_assets.components.tables import markdown_table
 from qa_assets.components.training import task_of
 from qa_assets.core.artifacts import Artifact
 from qa_assets.core.examples import Prediction
+from qa_assets.core.task import Task
 from qa_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def _result(check: str, key: dg.AssetKey, parity: "Parity", exact: bool) -> dg.A
             "must be": "the same" if exact else "as good",
             "prompts": parity.prompts,
             "equal": parity.equal,
+            "largest_difference_of_a_probability": parity.farthest,
             "score_loss": parity.loss,
             "score_loss_interval": str([round(end, 2) for end in parity.loss_interval]),
             "differing": markdown_table(parity.differing) if parity.differing else "none",
@@ -44,49 +45,50 @@ def _result(check: str, key: dg.AssetKey, parity: "Parity", exact: bool) -> dg.A
 
 
 def _parity_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
+    engines = ["onnx"] if pipeline.task.kind == "encoder" else ["onnx", "ctranslate2"]
+
     @dg.multi_asset_check(
         name=pipeline.op("parity_checks"),
         specs=[
             dg.AssetCheckSpec(
                 f"{name}_as_transformers", asset=pipeline.key(f"{engine}_model"), blocking=True
             )
-            for engine in ("onnx", "ctranslate2")
+            for engine in engines
             for name in ("fp32", "serving")
         ],
-        ins=pipeline.keys("onnx_model", "ctranslate2_model"),
+        ins=pipeline.keys(*(f"{engine}_model" for engine in engines)),
         pool="training",
+        description="Each format, in full precision and as it serves, abstentions included.",
     )
-    def parity_checks(
-        onnx_model: Artifact, ctranslate2_model: Artifact
-    ) -> Iterator[dg.AssetCheckResult]:
-        """Both formats, in full precision and as they serve, abstentions included."""
+    def parity_checks(**models: Artifact) -> Iterator[dg.AssetCheckResult]:
         from qa_assets.deployment import parity
-        from qa_assets.deployment.engines import ctranslate2, onnx_runtime
         from qa_assets.deployment.quantization.recipes import FP32
 
-        def by_onnx(directory: Path, sources: list[str], longest: int) -> list[Prediction]:
-            return onnx_runtime.generate(directory, sources, max_new_tokens=longest)
-
-        def by_ctranslate2(directory: Path, sources: list[str], longest: int) -> list[Prediction]:
-            model = ctranslate2.load(directory)
-            return ctranslate2.generate(model, sources, max_new_tokens=longest)
-
-        for model, generate in ((onnx_model, by_onnx), (ctranslate2_model, by_ctranslate2)):
-            key = pipeline.key(model.asset)
+        for model in models.values():
+            key, task, serves = pipeline.key(model.asset), task_of(model), model.info["serves"]
             cases = parity.expected(model.path)
             sources = [case.source for case in cases]
-            serves = model.info["serves"]
-            longest = TrainingConfig(**model.info["config"]).max_target_tokens
             results = {
-                directory: parity.compare(
-                    task_of(model), cases, generate(model.path / directory, sources, longest)
-                )
+                directory: parity.compare(task, cases, _outputs(task, model, directory, sources))
                 for directory in dict.fromkeys((FP32, serves))
             }
             yield _result("fp32_as_transformers", key, results[FP32], exact=True)
             yield _result("serving_as_transformers", key, results[serves], exact=serves == FP32)
 
     return parity_checks
+
+
+def _outputs(task: Task, model: Artifact, directory: str, sources: list[str]) -> list[Prediction]:
+    """What the engine of a model says to the sources of prompts."""
+    from qa_assets.deployment.engines import ctranslate2, onnx_encoder, onnx_runtime
+
+    path, config = model.path / directory, TrainingConfig(**model.info["config"])
+    if task.kind == "encoder":
+        return onnx_encoder.classify(path, sources, max_tokens=config.max_source_tokens)
+    longest = config.max_target_tokens
+    if model.asset == "onnx_model":
+        return onnx_runtime.generate(path, sources, max_new_tokens=longest)
+    return ctranslate2.generate(ctranslate2.load(path), sources, max_new_tokens=longest)
 
 
 def _spark_nlp_check(pipeline: Pipeline) -> dg.AssetChecksDefinition:
@@ -96,25 +98,21 @@ def _spark_nlp_check(pipeline: Pipeline) -> dg.AssetChecksDefinition:
     def spark_nlp_as_transformers(
         spark: SparkResource, spark_nlp_model: Artifact
     ) -> dg.AssetCheckResult:
-        """The saved pipeline, loaded again, answers as transformers does."""
+        """The saved pipeline, loaded again, predicts as transformers does."""
         from qa_assets.deployment import parity, serving
-        from qa_assets.deployment.engines import spark_nlp
         from qa_assets.deployment.quantization.recipes import FP32
 
-        session, model = spark.spark_session, spark_nlp_model
-        loaded = spark_nlp.load_pipeline(
-            session, model.path / model.info["serves"] / serving.PIPELINE
-        )
+        model, task = spark_nlp_model, task_of(spark_nlp_model)
         cases = parity.expected(model.path)
-        frame = session.createDataFrame(
-            [(number, case.source) for number, case in enumerate(cases)],
-            "row int, source string",
-        ).repartition(session.sparkContext.defaultParallelism)
-        rows = spark_nlp.generate(loaded, frame).select("row", "output").orderBy("row").collect()
+        outputs = serving.outputs(
+            spark.spark_session,
+            model.path / model.info["serves"],
+            [case.source for case in cases],
+        )
         return _result(
             "spark_nlp_as_transformers",
             key,
-            parity.compare(task_of(model), cases, [Prediction(row["output"]) for row in rows]),
+            parity.compare(task, cases, outputs),
             exact=model.info["recipe"] == FP32,
         )
 

@@ -8,10 +8,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, Self, TypedDict, TypeVar
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.core.task import Task
@@ -71,6 +71,12 @@ class PipelineConfig(BaseModel, Generic[TaskT]):
         None, description="Kafka topics and consumer group; by default named after the pipeline."
     )
     stream: StreamConfig = Field(StreamConfig(), description="How requests are streamed.")
+
+    @model_validator(mode="after")
+    def _engine_runs_models(self) -> Self:
+        if self.task.kind == "encoder" and self.serving.engine == "ctranslate2":
+            raise ValueError("serving.engine: ctranslate2 runs no encoders: set spark_nlp")
+        return self
 
 
 class AssetFields(TypedDict):

@@ -20,7 +20,7 @@ from qa_assets.settings import Settings
 from qa_assets.training.config import SearchSpace, TrainingConfig
 
 if TYPE_CHECKING:
-    from qa_assets.training.search.tuning import TrialResult
+    from qa_assets.training.search.tuning import FinishedTrial
 
 TINY = "tiny"
 """The base model that is made of the training examples."""
@@ -209,29 +209,32 @@ def _tiny(task: Task, train: Artifact, work: Path, training: TrainingConfig) -> 
     return path
 
 
-def _describe(trial: "TrialResult", work: Path, task: Task) -> dict[str, Any]:
+def _describe(trial: "FinishedTrial", work: Path, task: Task) -> dict[str, Any]:
+    result = trial.result
     return {
         "name": trial.name,
-        "path": str(trial.checkpoint.relative_to(work)),
-        "score": trial.metrics[task.metrics.primary],
-        "metrics": trial.metrics,
+        "path": str(result.checkpoint.relative_to(work)),
+        "score": result.metrics[task.metrics.primary],
+        "metrics": result.metrics,
         "config": trial.config,
-        "history": trial.history,
+        "history": result.history,
     }
 
 
-def _metadata(trials: "list[TrialResult]", task: Task) -> dict[str, Any]:
+def _metadata(trials: "list[FinishedTrial]", task: Task) -> dict[str, Any]:
     """What the UI shows of a search."""
     metric = task.metrics.primary
-    best = max(trials, key=lambda trial: trial.metrics[metric])
+    best = max((trial.result for trial in trials), key=lambda result: result.metrics[metric])
     return {
         **{f"best_valid_{key}": value for key, value in best.metrics.items()},
-        "trials": markdown_table({"trial": t.name} | t.config | t.metrics for t in trials),
+        "trials": markdown_table({"trial": t.name} | t.config | t.result.metrics for t in trials),
         "loss_curve": curves(
-            {t.name: [(p["step"], p["loss"]) for p in t.history] for t in trials}, "step", "loss"
+            {t.name: [(p["step"], p["loss"]) for p in t.result.history] for t in trials},
+            "step",
+            "loss",
         ),
         f"{metric}_curve": curves(
-            {t.name: [(p["step"], p[metric]) for p in t.evaluations] for t in trials},
+            {t.name: [(p["step"], p[metric]) for p in t.result.evaluations] for t in trials},
             "step",
             metric,
         ),

@@ -1,1 +1,1 @@
-"""What every other package builds on: the interface of a task, artefacts, files."""
+"""What all other packages build on: the interface of a task, artefacts, files."""

@@ -1,9 +1,8 @@
-"""Versioned directories: where an asset's files lie, how they are written, how the newest is found.
+"""The artefact store: versioned directories of files, one artefact for each version of an asset.
 
 Layout: `<root>/<asset>/<time>-<data version>/` with a `manifest.json` in each, and the symbolic
-link `<root>/<asset>/latest`. A directory is written beside and renamed into place once it is whole,
-so that what is half-written is never taken for an artefact. Knows nothing of Dagster or of what
-the files hold.
+link `<root>/<asset>/latest`. A draft is renamed into place when it is complete, so that a half-
+written directory is never read. Knows nothing of Dagster or of what the files hold.
 """
 
 import errno
@@ -24,19 +23,20 @@ from qa_assets.core.files import hash_files
 MANIFEST = "manifest.json"
 _MIN_FREE_BYTES = 200 * 1024**2
 _ABANDONED_S = 24 * 3600
+_MAKE_ROOM = "make room, or set QA_ASSETS_HOME to a larger disk"
 
 
 class ArtifactMissingError(LookupError):
-    """There is no artefact of that asset yet."""
+    """An asset has no artefact yet."""
 
 
 class DiskFullError(OSError):
-    """There is no room for an artefact."""
+    """The disk has no room for an artefact."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One finished version of an asset."""
+    """A finished version of an asset; `inputs` are data versions by asset."""
 
     asset: str
     path: Path
@@ -65,7 +65,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Pruned:
-    """Versions that were removed, and those that were kept with the reason."""
+    """Versions that were removed, and the reason for each that was kept."""
 
     removed: list[Path]
     kept: dict[Path, str]
@@ -85,10 +85,15 @@ class ArtifactStore:
         min_free_bytes: int = _MIN_FREE_BYTES,
         make_latest: bool = True,
     ) -> Iterator[Draft]:
-        """Write a new version of `asset`, made from `inputs`.
+        """Write a new version of `asset` from `inputs`.
 
-        The data version is the hash of the files unless the block sets `data_version`. It becomes
-        the latest at once, or else when `make_latest` is called.
+        The data version is the hash of the files unless the block sets `data_version`.
+
+        Args:
+            asset: its name.
+            inputs: whose data versions go into the manifest.
+            min_free_bytes: what has to be free before the block runs.
+            make_latest: at its end; else it is left to `make_latest`.
 
         Raises:
             DiskFullError: less than `min_free_bytes` are free, or the disk ran full meanwhile.
@@ -99,7 +104,7 @@ class ArtifactStore:
         if free < min_free_bytes:
             raise DiskFullError(
                 f"{asset}: {free / 1e6:,.0f} MB free under {home}, {min_free_bytes / 1e6:,.0f} MB"
-                " needed: make room, or set QA_ASSETS_HOME to a larger disk"
+                f" needed: {_MAKE_ROOM}"
             )
         path = Path(tempfile.mkdtemp(prefix=".draft-", dir=home))
         path.chmod(0o755)
@@ -112,15 +117,14 @@ class ArtifactStore:
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise DiskFullError(
-                    f"{asset}: the disk is full under {home}: make room, or set QA_ASSETS_HOME to a"
-                    " larger disk; nothing was changed"
+                    f"{asset}: the disk is full under {home}: {_MAKE_ROOM}; nothing was changed"
                 ) from error
             raise
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
     def latest(self, asset: str) -> Artifact:
-        """The newest version of `asset`.
+        """The version of `asset` that its link names.
 
         Raises:
             ArtifactMissingError: there is none.
@@ -133,18 +137,18 @@ class ArtifactStore:
         return self.read(link.resolve())
 
     def find(self, asset: str) -> Artifact | None:
-        """The newest version of `asset`, or None."""
+        """The same, or None."""
         try:
             return self.latest(asset)
         except ArtifactMissingError:
             return None
 
     def link(self, asset: str) -> Path:
-        """The symbolic link to the newest version of `asset`; there need be nothing there."""
+        """The symbolic link to the latest version of `asset`, whether there is one or not."""
         return self.root / asset / "latest"
 
     def make_latest(self, artifact: Artifact) -> None:
-        """Let a finished version be the one that `latest` finds, be it older than another."""
+        """Point the link at a finished version, which need not be the newest."""
         link = self.link(artifact.asset)
         unfinished = link.with_name(f".{artifact.path.name}.link")
         unfinished.unlink(missing_ok=True)
@@ -153,61 +157,54 @@ class ArtifactStore:
 
     def versions(self, asset: str) -> list[Path]:
         """The directories of all finished versions of `asset`, oldest first."""
-        found = (self.root / asset).glob(f"*/{MANIFEST}")
-        return sorted(
-            manifest.parent
-            for manifest in found
-            if not manifest.parent.is_symlink() and not manifest.parent.name.startswith(".")
-        )
+        paths = [manifest.parent for manifest in (self.root / asset).glob(f"[!.]*/{MANIFEST}")]
+        return sorted(path for path in paths if not path.is_symlink())
 
     def prune(self, keep: int) -> Pruned:
         """Remove all but the newest `keep` versions of each asset, and abandoned drafts.
 
-        A version stays if `latest` finds it, or another artefact names it: by its data version,
+        The latest version stays, and so does one that another artefact names: by its data version,
         unless a newer directory has the same, or by its path.
         """
         removed: list[Path] = []
-        reasons = self._kept(keep)
-        while old := [path for path, why in reasons.items() if why is None]:
+        reasons = self._reasons_to_keep(keep)
+        while old := [path for path, reason in reasons.items() if reason is None]:
             for path in old:
                 _remove(path)
             removed += old
-            reasons = self._kept(keep)  # what is removed names nothing any more
-        long_ago = time.time() - _ABANDONED_S
+            reasons = self._reasons_to_keep(keep)  # removed versions name nothing any more
         for draft in self.root.glob("*/.draft-*"):
-            if _newest(draft) < long_ago:
+            if _last_write(draft) < time.time() - _ABANDONED_S:
                 _remove(draft)
-        return Pruned(removed, {path: why for path, why in reasons.items() if why is not None})
+        return Pruned(removed, {path: reason for path, reason in reasons.items() if reason})
 
-    def _kept(self, keep: int) -> dict[Path, str | None]:
-        """Why each version is to stay; None where it is not."""
+    def _reasons_to_keep(self, keep: int) -> dict[Path, str | None]:
+        """Why each version stays; None where it does not."""
         homes = sorted(self.root.iterdir()) if self.root.is_dir() else []
-        assets = {home.name: self.versions(home.name) for home in homes}
-        texts = {path: (path / MANIFEST).read_text() for each in assets.values() for path in each}
-        manifests = {path: json.loads(text) for path, text in texts.items()}
-        named_by = {
-            named: path for path, one in manifests.items() for named in one["inputs"].items()
-        }
-        found: dict[Path, str | None] = {}
-        for asset, paths in assets.items():
-            newest = {manifests[path]["data_version"]: path for path in paths}
-            for path in paths:
-                version = manifests[path]["data_version"]
-                by = named_by.get((asset, version)) if newest[version] == path else None
-                by = by or next(
-                    (other for other, text in texts.items() if other != path and path.name in text),
-                    None,
-                )
-                if path == self.link(asset).resolve():
-                    found[path] = "the latest"
-                elif path in paths[-keep:]:
-                    found[path] = f"one of the newest {keep}"
-                else:
-                    found[path] = f"named by {by.parent.name}/{by.name}" if by else None
-        return found
+        versions = {home.name: self.versions(home.name) for home in homes}
+        artifacts = [self.read(path) for paths in versions.values() for path in paths]
+        texts = {artifact.path: (artifact.path / MANIFEST).read_text() for artifact in artifacts}
+        newest = {(artifact.asset, artifact.data_version): artifact.path for artifact in artifacts}
+        users = {key: artifact.path for artifact in artifacts for key in artifact.inputs.items()}
+        reasons: dict[Path, str | None] = {}
+        for artifact in artifacts:
+            asset, path, key = (
+                artifact.asset,
+                artifact.path,
+                (artifact.asset, artifact.data_version),
+            )
+            by_path = (user for user, text in texts.items() if user != path and path.name in text)
+            user = (users.get(key) if newest[key] == path else None) or next(by_path, None)
+            if path == self.link(asset).resolve():
+                reasons[path] = "the latest"
+            elif path in versions[asset][-keep:]:
+                reasons[path] = f"one of the newest {keep}"
+            else:
+                reasons[path] = f"named by {user.parent.name}/{user.name}" if user else None
+        return reasons
 
     def read(self, path: Path) -> Artifact:
-        """The finished version in that directory.
+        """The finished version in a directory.
 
         Raises:
             OSError: there is none.
@@ -233,8 +230,8 @@ class ArtifactStore:
         return self.read(final)
 
 
-def _newest(path: Path) -> float:
-    """When something in a directory was last written: a training writes deep below its own."""
+def _last_write(path: Path) -> float:
+    """When anything below a directory was last written: trainings write deep inside a draft."""
     try:
         return max(item.lstat().st_mtime for item in [path, *path.rglob("*")])
     except FileNotFoundError:  # it is being written to
@@ -242,7 +239,7 @@ def _newest(path: Path) -> float:
 
 
 def _remove(path: Path) -> None:
-    """Out of sight at once, then away: a half-removed version is never taken for a whole one."""
+    """Hide a version, then delete it: a half-deleted one is never read."""
     hidden = path.with_name(f".draft-removed-{path.name}")
     path.rename(hidden)
     if hidden.is_dir() and not hidden.is_symlink():

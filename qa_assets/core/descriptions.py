@@ -1,4 +1,4 @@
-"""What a task says of itself: words, measures, messages, raw data; its parts of report and card."""
+"""Declarations of a task: words, measures, message fields, raw data, texts of report and card."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Words:
-    """What things are called in asset names, checks and reports.
+    """Nouns for asset names, topics, checks and reports; all but `raw` in the singular.
 
     Attributes:
         raw: name of the raw data set.
-        request: what a model is asked, in the singular, like the next two.
-        response: what it gives back.
-        group: the unit of splitting.
+        request: what a model is asked, such as `question`.
+        response: what it returns, such as `answer`.
+        group: the unit of splitting, such as `article`.
     """
 
     raw: str
@@ -28,10 +28,10 @@ class Metrics:
 
     Attributes:
         shown: label by measure, in the order of tables.
-        primary: by which models are chosen, compared and sliced.
-        exact: 1 where a prediction is entirely right, else 0.
-        note: sentences for readers of a report: what the measures mean, and whose they are.
-        floors: percentages that a champion must reach, by measure, unless the pipeline says.
+        primary: the measure that models are selected, compared and sliced by.
+        exact: the measure that is 1 where a prediction is entirely right, else 0.
+        note: sentences for readers of a report: what the measures mean, and who defined them.
+        floors: percentages that a champion must reach, by measure; a pipeline may set others.
         figures: names of all figures that `Task.score` may return.
     """
 
@@ -48,10 +48,10 @@ class Messages:
     """The fields of requests and responses, as JSON Schemas by name.
 
     Attributes:
-        inputs: of a request; they are those of `Example.inputs`, all of them required, all text.
+        inputs: of a request, the same as `Example.inputs`: all required, all text.
         outputs: of a response, as `Task.respond` returns them.
-        kept_inputs: those that the table of responses keeps.
-        sample: a request to show.
+        kept_inputs: inputs that the table of responses keeps.
+        sample: inputs of a request to show.
     """
 
     inputs: Mapping[str, Mapping[str, Any]]
@@ -66,11 +66,11 @@ class RawData:
 
     Attributes:
         columns: type and description of each field of a record.
-        lineage: the fields of a record that each column of a split is made of.
-        reasons: why a record may be rejected: a sentence by its name in the table of rejected ones.
-        official: SHA-256 by URL of the files that the source `official` names, train first.
+        lineage: the fields of a record that each column of a split comes from.
+        reasons: why a record may be rejected: a sentence by the reason's name.
+        official: SHA-256 by URL of the files of the source `official`, train first.
         title: of the official data set.
-        hub_name: of the same on the Hugging Face hub.
+        hub_name: its name on the Hugging Face hub.
         credit: its licence and authors.
     """
 
@@ -85,7 +85,7 @@ class RawData:
 
 @dataclass(frozen=True)
 class CardTexts:
-    """What a model card says of the task; tags and metric are names of the Hugging Face hub."""
+    """Texts of a model card; tags and metric are names of the Hugging Face hub."""
 
     pipeline_tag: str
     tags: Sequence[str]
@@ -97,7 +97,7 @@ class CardTexts:
 
 @dataclass(frozen=True)
 class Section:
-    """A table of the report that only this task has."""
+    """A table of the report."""
 
     title: str
     note: str
@@ -106,13 +106,13 @@ class Section:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What one data file holds.
+    """What a data file holds.
 
     Attributes:
-        format: such as `json`; the copy of the file ends in it.
+        format: the suffix of its copy, such as `json`.
         sha256: of its bytes.
         bytes: its size.
-        examples: records, broken ones included.
+        examples: records, bad ones included.
         counts: what else the task counts, by name; None where the format does not tell.
     """
 

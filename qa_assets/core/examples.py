@@ -1,6 +1,6 @@
-"""What travels between the stages: examples, prompts, predictions, scores; and reading examples.
+"""The data that stages pass on: examples, prompts, predictions, scores; and reading examples.
 
-Plain data. How a task makes prompts of examples and scores of predictions is in `core.task`.
+How a task turns examples into prompts and predictions into scores belongs to `core.task`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +14,14 @@ Count = Callable[[Sequence[str]], Sequence[int]]
 
 @dataclass(frozen=True)
 class Example:
-    """One row of a split; the only row that goes downstream.
+    """A row of a split; downstream of the splits there is no other.
 
     Attributes:
         id: unique in its split.
         group: unit of splitting and of resampling, such as an article.
-        inputs: the fields that a request carries, by name.
+        inputs: the fields of a request, by name.
         references: the outputs that count as right; none: to abstain is right.
-        extra: the task's own, such as offsets of answers.
+        extra: fields of the task's own, such as offsets of answers.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model reads, and what it should say.
+    """A model's input, and the targets to learn.
 
     Attributes:
         source: the text that is tokenised.
@@ -68,8 +68,8 @@ class Prediction:
     """A model's output for a prompt, or for a whole example.
 
     Attributes:
-        text: the answer or label; "" abstains.
-        confidence: its probability, from 0 to 1; None where the engine gives none.
+        text: the answer or label; "" where the model abstains.
+        confidence: its probability; None where the engine returns none.
         probabilities: of the labels, by name; empty unless the model is an encoder.
     """
 
@@ -83,9 +83,9 @@ class Scores:
     """How good predictions are.
 
     Attributes:
-        figures: of the whole, by measure: percentages, and counts whose names end in `total`.
-        rows: by measure a value from 0 to 1 for each example, NaN where the measure is not of it. A
-            figure of the same name is the mean of these, in percent.
+        figures: by measure, over all examples: percentages, and counts whose names end in `total`.
+        rows: by measure, a value from 0 to 1 for each example, NaN where the measure does not
+            apply. A figure of the same name is the mean of these, in percent.
     """
 
     figures: dict[str, float]

@@ -1,4 +1,4 @@
-"""Files and directories: written beside and renamed, so whole or not there; locked; hashed."""
+"""Files and directories: atomic replacement by a rename, locks, hashes."""
 
 import hashlib
 import json
@@ -14,9 +14,9 @@ from filelock import FileLock
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name to write a file or a directory under, which takes the place of `path` at the end.
+    """Replace a file or directory: write to the path that the block gets, renamed at its end.
 
-    If the block fails, what was written is removed and what was at `path` stays.
+    If the block fails, that path is removed and `path` stays as it is.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     _remove(unfinished)
@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """A new directory to write into, which becomes `path` at the end; else nothing is left of it.
+    """Write a new directory, which is at `path` when the block has succeeded, or not at all.
 
     Raises:
         FileExistsError: `path` exists and is not an empty directory.
@@ -53,7 +53,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 def recover(directory: Path) -> None:
     """Clear up after a process that was killed while `replacing` something in a directory.
 
-    What was there before gets its name back, if the new one did not get it.
+    What was replaced is back under its name, unless the replacement was complete.
     """
     for old in directory.glob(".*.old"):
         path = directory / old.name[1 : -len(".old")]
@@ -67,14 +67,14 @@ def recover(directory: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process holds a file, which is made if need be, and hold it."""
+    """Hold a lock file, created if it is missing, once no other process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
         yield
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
+    """Write a JSON file atomically."""
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
 
@@ -95,7 +95,7 @@ def _hash_file(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Have it on the disk before it gets its name: a power cut could leave it empty."""
+    """Flush to the disk, before the rename: after a power cut the file could be empty."""
     for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
         descriptor = os.open(file, os.O_RDONLY)
         try:

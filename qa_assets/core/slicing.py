@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 Slice = tuple[str, str, list[int]]
-"""What examples are sliced by, the value, and the numbers of the examples that have it."""
+"""A property of examples, a value of it, and the numbers of the examples that have it."""
 
 
 def by_value(
@@ -12,7 +12,7 @@ def by_value(
     value_of: Callable[[int], str],
     order: Sequence[str] | None = None,
 ) -> Iterator[Slice]:
-    """Group examples by a value; in the order given, else the largest group first."""
+    """Group examples by a value, in `order`, or else the largest group first."""
     groups: dict[str, list[int]] = {}
     for number in numbers:
         groups.setdefault(value_of(number), []).append(number)

@@ -1,7 +1,7 @@
-"""The interface of a task: all that training, evaluation, deployment and streaming know of one.
+"""The interface of a task: all that training, evaluation, deployment and streaming know of it.
 
-`Task` is implemented by a folder under `qa_assets.tasks`. What does not belong here: anything of a
-particular task, Spark, torch or Dagster; methods import such where they need it.
+A folder under `qa_assets.tasks` implements `Task`. Nothing of a particular task belongs here, and
+no Spark, torch or Dagster: methods import these where they need them.
 """
 
 import importlib
@@ -33,7 +33,7 @@ Predict = Callable[[Path, Sequence[Example]], list[Prediction]]
 
 
 class SourceError(RuntimeError):
-    """A data file that cannot be had or read; the message names it, the place and the remedy."""
+    """A data file that cannot be fetched or read; names it, the place and the remedy."""
 
 
 class EvaluationFileError(ValueError):
@@ -46,7 +46,7 @@ class Task(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
-    """That of its folder."""
+    """The name of its folder."""
     words: ClassVar[Words]
     metrics: ClassVar[Metrics]
     messages: ClassVar[Messages]
@@ -66,22 +66,22 @@ class Task(BaseModel, ABC):
 
     @property
     def labels(self) -> Sequence[str]:
-        """Every target there is, where a model chooses among such; else none."""
+        """All targets, where a model classifies; else none."""
         return ()
 
     @property
     def exclusive_labels(self) -> bool:
-        """Whether an example has one of the labels; else it has any number of them."""
+        """Whether an example has exactly one label; else it has any number of them."""
         return True
 
     @property
     @abstractmethod
     def card(self) -> CardTexts:
-        """What the model card says."""
+        """Texts of the model card."""
 
     @abstractmethod
     def inspect(self, path: Path) -> FileFacts:
-        """Look at a data file without Spark.
+        """Format and counts of a data file, without Spark.
 
         Raises:
             SourceError: it cannot be read, is cut off, has another schema, or holds no record.
@@ -89,10 +89,10 @@ class Task(BaseModel, ABC):
 
     @abstractmethod
     def generate(self, out: Path, examples: int, seed: int) -> list[Path]:
-        """Write a made-up data set that a tiny model can learn; returns the train and test file.
+        """Write a synthetic data set that a tiny model can learn; returns the train and test file.
 
         Raises:
-            ValueError: so many examples cannot be made.
+            ValueError: it would have more examples than there are different ones.
         """
 
     @abstractmethod
@@ -100,32 +100,32 @@ class Task(BaseModel, ABC):
         """Every record of the files, checked; columns as `qa_assets.data.records` has them."""
 
     def fit(self, accepted: "DataFrame") -> Self:  # noqa: ARG002
-        """The task with what it learns from the good records of train, such as label names."""
+        """The task with its `learned` fields set from the accepted records of train."""
         return self
 
     def with_learned(self, settings: Mapping[str, Any]) -> Self:
-        """This task, with what `fit` learned as it stands in the settings of another."""
+        """This task with the `learned` fields of other settings."""
         return self.model_copy(update={name: settings[name] for name in self.learned})
 
     def inconsistent(self, examples: Sequence[Example]) -> list[str]:  # noqa: ARG002
-        """Ids of accepted examples that contradict themselves, for a check of every split."""
+        """Ids of examples that contradict themselves, for a check of every split."""
         return []
 
     @abstractmethod
     def prompts(self, example: Example, budget: Budget | None = None) -> list[Prompt]:
-        """What a model reads of an example, and what it should say.
+        """The prompts of an example: sources, and targets to learn.
 
         Args:
             example: references and extra matter for the targets only.
-            budget: None: one prompt, however long. Else prompts that fit, if the task can split an
-                example; what is still too long is cut at its end when it is tokenised.
+            budget: None: one prompt of any length. Else prompts that fit, if the task can split an
+                example; a source that is still too long is truncated when it is tokenised.
         """
 
     @abstractmethod
     def resolve(self, outputs: Sequence[Prediction]) -> Prediction:
-        """The prediction for an example from a model's outputs for its prompts, in their order.
+        """The prediction for an example from the outputs for its prompts, in their order.
 
-        The text of an output is what the model said, `abstention` where it abstains.
+        The text of an output is what the model generated: `abstention` where it abstains.
         """
 
     @abstractmethod
@@ -137,7 +137,7 @@ class Task(BaseModel, ABC):
         """Score predictions; rows hold the primary and the exact metric of every example."""
 
     def calibration_weights(self, examples: Sequence[Example]) -> list[float]:
-        """How much each example counts where abstention is calibrated; their mean is 1."""
+        """The weight of each example in the calibration of abstention; their mean is 1."""
         return [1.0] * len(examples)
 
     @abstractmethod
@@ -148,18 +148,18 @@ class Task(BaseModel, ABC):
 
         Args:
             examples: to predict.
-            train: loads what the model learnt from; None where that is not known.
+            train: loads the training examples; None where they are not known.
         """
 
     @abstractmethod
     def slices(
         self, examples: Sequence[Example], train_references: Collection[str] | None = None
     ) -> Iterator[Slice]:
-        """Parts of the examples that a mean can hide.
+        """Parts of the examples to score by themselves.
 
         Args:
             examples: any.
-            train_references: references that the model learnt from; None where not known.
+            train_references: references of the training examples; None where not known.
         """
 
     def report_sections(
@@ -172,7 +172,7 @@ class Task(BaseModel, ABC):
 
     @abstractmethod
     def read_examples(self, path: Path) -> list[Example]:
-        """The examples of a data file in their order, to score predictions on; without Spark.
+        """The examples of a data file, in order, to score predictions on; without Spark.
 
         Raises:
             EvaluationFileError: the file is of no known format.
@@ -187,11 +187,11 @@ class Task(BaseModel, ABC):
         """
 
     def other_models(self) -> Mapping[str, Predict]:
-        """Models that only this task can ask, by the end of their architecture's name."""
+        """How to ask models of other architectures, by the end of the architecture's name."""
         return {}
 
     def spec(self) -> dict[str, Any]:
-        """The task as JSON, for manifests: the arguments of `load_task`."""
+        """The arguments of `load_task` as JSON, for manifests."""
         return {"name": self.name, "settings": self.model_dump(mode="json")}
 
 
@@ -209,10 +209,10 @@ def task_type(name: str) -> type[Task]:
     """
     if name not in task_names():
         raise LookupError(f"there is no task {name!r}: there are {', '.join(task_names())}")
-    found: type[Task] = importlib.import_module(f"qa_assets.tasks.{name}").TASK
-    return found
+    task: type[Task] = importlib.import_module(f"qa_assets.tasks.{name}").TASK
+    return task
 
 
 def load_task(name: str, settings: Mapping[str, Any]) -> Task:
-    """The task that `Task.spec` described."""
+    """The task that `Task.spec` describes."""
     return task_type(name)(**settings)

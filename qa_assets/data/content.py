@@ -1,4 +1,4 @@
-"""What a written split holds, computed by Spark: its size, and a hash of its content."""
+"""Size and content hash of written splits, computed by Spark."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What one split holds.
+    """Facts of a split.
 
     Attributes:
         name: of the split.
         examples: rows.
         answerable: rows that have a reference; in the others, to abstain is right.
-        content_hash: SHA-256 over all rows, whatever their order and number of files.
+        content_hash: SHA-256 over all rows; independent of their order and of the files.
     """
 
     name: str
@@ -28,11 +28,11 @@ class SplitFacts:
 
 
 def facts_of(splits: "Mapping[str, DataFrame]") -> list[SplitFacts]:
-    """The facts of each split, in the order given."""
+    """The facts of each split, in the same order."""
     from pyspark.sql import functions as sf
 
     frames = [frame.withColumn("split", sf.lit(name)) for name, frame in splits.items()]
-    parts = _parts(reduce(lambda one, other: one.unionAll(other), frames))
+    parts = _parts(reduce(lambda left, right: left.unionAll(right), frames))
     return [
         SplitFacts(
             name,

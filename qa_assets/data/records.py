@@ -1,9 +1,10 @@
-"""Checked records as a Spark frame: its columns, and what every task does with them.
+"""Validated records as a Spark frame: its columns, and operations that all tasks share.
 
-How a task reads its formats and which faults it looks for is the task's; a bad record is kept as it
-was found, with its reasons, and nothing is dropped silently.
+Reading formats and finding faults belongs to the task. Every record stays in the frame, a bad one
+with its JSON and the reasons for its rejection.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,20 +18,20 @@ COLUMNS = (
     "file", "position", "place", "part", "id", "group", "inputs", "references", "stratum", "extra",
     "reasons", "repaired", "record",
 )  # fmt: skip
-"""What `Task.read` returns a row of for each record.
+"""The columns of `Task.read`, which has a row for each record.
 
-`file` (its name), `position` (orders the records of a file) and `place` (for people) say where it
-was; `part` is `train`, `valid` or `test` where the file itself says, else null. `id`, `group`,
+`file` (its name), `position` (orders the records of a file) and `place` (for people) locate it;
+`part` is `train`, `valid` or `test` where the file itself says so, else null. `id`, `group`,
 `inputs` (a struct), `references` and `extra` (a struct) are those of `Example`. Splits and samples
-keep the proportions of the values of `stratum`. `reasons` is an array, empty where the record is
-good, `repaired` the number of values that were put right, `record` the JSON of a bad record.
+keep the proportions of the values of `stratum`. `reasons` is an array, empty for a good record,
+`repaired` the number of corrected values, `record` the JSON of a bad record.
 """
 REJECTED = {
     "file": "The data file.",
     "place": "Where in it.",
     "id": "The record's id, if it has one.",
     "reasons": "All that is wrong with it.",
-    "record": "The record as JSON, as it was found.",
+    "record": "The record as JSON.",
 }
 """Columns of the table of rejected records."""
 DUPLICATE_ID = "duplicate_id"
@@ -43,7 +44,7 @@ CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]"  # all but tab, line
 
 @dataclass(frozen=True)
 class Summary:
-    """Records of a file; `repaired` counts good ones with a value that was put right."""
+    """Counts of a file's records; `repaired` are good ones with a corrected value."""
 
     records: int
     rejected: int
@@ -52,27 +53,27 @@ class Summary:
 
     @property
     def rejected_share(self) -> float:
-        """Rejected records by all records; 1 where there is none."""
+        """Rejected of all records; 1 for an empty file."""
         return self.rejected / self.records if self.records else 1.0
 
 
 def names_of(faults: "Mapping[str, Column]") -> "Column":
-    """The names of the faults that are true, as an array; null counts as false."""
+    """The names of the conditions that hold, as an array; null counts as false."""
     from pyspark.sql import functions as sf
 
-    # higher-order functions such as filter are not compiled, nor is what they are given
+    # not sf.filter: whole-stage codegen leaves out higher-order functions and their arguments
     names = [sf.when(wrong, sf.lit(name)).otherwise(sf.lit("")) for name, wrong in faults.items()]
     return sf.array_remove(sf.array(*names), "")
 
 
 def reject_repeated_ids(checked: "DataFrame") -> "DataFrame":
-    """Reject good records whose id a good record before them in the file has.
+    """Reject good records whose id an earlier good record of the file has.
 
     Args:
         checked: columns as in `COLUMNS`.
 
     Returns:
-        The same frame, persisted: `unpersist` it when done.
+        The frame, persisted: `unpersist` it when done.
     """
     from pyspark.sql import functions as sf
 
@@ -105,37 +106,23 @@ def summarise(records: "DataFrame") -> dict[str, Summary]:
     """The summary of each file, by its name."""
     from pyspark.sql import functions as sf
 
-    rows = (
-        records.select(
-            "file",
-            "repaired",
-            sf.explode_outer("reasons").alias("reason"),
-            sf.size("reasons").alias("faults"),
-        )
-        .groupBy("file", "reason")
-        .agg(
-            sf.count("*").alias("count"),
-            sf.sum(sf.when(sf.col("faults") > 0, 1 / sf.col("faults"))).alias("rejected"),
-            sf.sum(sf.when((sf.col("faults") == 0) & (sf.col("repaired") > 0), 1)).alias(
-                "repaired"
-            ),
-        )
-        .collect()
-    )
-    return {
-        file: _summary([row for row in rows if row["file"] == file])
-        for file in sorted({row["file"] for row in rows})
-    }
+    repaired = (sf.col("repaired") > 0).alias("repaired")
+    rows = records.groupBy("file", "reasons", repaired).count().collect()
+    names = sorted({row["file"] for row in rows})
+    return {name: _summary([row for row in rows if row["file"] == name]) for name in names}
 
 
 def _summary(rows: list[Any]) -> Summary:
-    good = sum(row["count"] for row in rows if row["reason"] is None)
-    rejected = round(sum(row["rejected"] or 0 for row in rows))
+    """The summary of a file, from the count of each combination of reasons."""
+    reasons: Counter[str] = Counter()
+    for row in rows:
+        for reason in row["reasons"]:
+            reasons[reason] += row["count"]
     return Summary(
-        records=good + rejected,
-        rejected=rejected,
-        repaired=sum(row["repaired"] or 0 for row in rows),
-        reasons={row["reason"]: row["count"] for row in rows if row["reason"] is not None},
+        records=sum(row["count"] for row in rows),
+        rejected=sum(row["count"] for row in rows if row["reasons"]),
+        repaired=sum(row["count"] for row in rows if row["repaired"] and not row["reasons"]),
+        reasons=dict(sorted(reasons.items())),
     )
 
 
@@ -150,7 +137,7 @@ def accepted(records: "DataFrame") -> "DataFrame":
 
 
 def with_parts(records: "DataFrame", names: Iterable[str]) -> "DataFrame":
-    """The records with the split that they are of: as they say themselves, else as their file.
+    """The records with `part` filled in by their file's name where it is null.
 
     Args:
         records: have `file` and `part`.
@@ -164,7 +151,7 @@ def with_parts(records: "DataFrame", names: Iterable[str]) -> "DataFrame":
 
 
 def numbered(frame: "DataFrame") -> "DataFrame":
-    """Rows of a file with their number in it, from 1, as `position`."""
+    """The rows of a file with the column `position`: their number, from 1."""
     from pyspark.sql import functions as sf
 
     counts = frame.groupBy(sf.spark_partition_id().alias("part")).count().collect()

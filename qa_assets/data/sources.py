@@ -1,13 +1,13 @@
-"""Getting raw data files: generated, official, from a file, a directory, an address or the hub.
+"""Fetches raw data files: generated, official, from a file, directory, address or the hub.
 
-What is fetched is copied as it is; only data sets of the hub are written anew, as Parquet. What a
-good file holds is the task's to say.
+Files are copied byte by byte; only data sets of the hub are converted, to Parquet. What a valid
+file holds is for the task to know.
 """
 
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 TRAIN, VALID, DEV, ALL = "train", "valid", "dev", "all"
-"""What the copies of the files are called. There is `all` alone, or `train`, `dev` and perhaps
-`valid`; valid examples are held out of train where there is none."""
+"""Roles of data files, and names of their copies: `all` alone, or `train`, `dev` and, if there is
+one, `valid`; else valid examples are held out of train."""
 TEST = "test"
 HUB = "hf:"
 
-_TEST_STEMS = ("dev", "validation", "test")  # the first that is there wins
+_TEST_STEMS = ("dev", "validation", "test")  # by precedence
 _SUFFIX = r"([-_]v?\d[\d.]*)?\.(json|jsonl|ndjson|parquet|csv|tsv|txt)"
 _REMEDY = (
     "name a place that holds train.json and dev.json (or .jsonl, .parquet; docs/data.md has"
@@ -48,28 +48,19 @@ def fetch(task: Task, data: DataConfig, out: Path, downloads: Path) -> dict[str,
     """Copy the data files to `out`, named by their role and format.
 
     Args:
-        task: says what a data file is.
-        data: `source` says where from.
+        task: knows the formats of data files.
+        data: `source` says where they are.
         out: an existing directory.
-        downloads: where downloads are kept, whole or broken off, to go on with.
+        downloads: where downloads are kept, complete or to be resumed.
 
     Returns:
         The facts of each file by its name, train first.
 
     Raises:
-        SourceError: a file is missing, cannot be had, or is no data file.
+        SourceError: a file is missing, cannot be fetched, or is no data file.
     """
-    get: Callable[[Task, DataConfig, Path, Path], Sequence[RawFile]]
-    if data.source == "generated":
-        get = _generate
-    elif data.source == "official":
-        get = _official
-    elif data.source.startswith(HUB):
-        get = _from_hub
-    else:
-        get = _from_address if is_address(data.source) else _from_directory
     facts = {}
-    for file in get(task, data, out, downloads):
+    for file in _files(task, data, out, downloads):
         fact = task.inspect(file.path)  # an error names the user's file, not our copy
         target = out / f"{file.role}.{fact.format}"
         if file.path.parent == out:
@@ -80,13 +71,27 @@ def fetch(task: Task, data: DataConfig, out: Path, downloads: Path) -> dict[str,
     return facts
 
 
+def _files(task: Task, data: DataConfig, out: Path, downloads: Path) -> list[RawFile]:
+    """The data files where they are, or fetched to `out` or `downloads`."""
+    if data.source == "generated":
+        train, test = task.generate(out, data.generated_examples, data.seed)
+        return [RawFile(TRAIN, train), RawFile(DEV, test)]
+    if data.source == "official":
+        paths = [download(url, sha256, downloads) for url, sha256 in task.raw.official.items()]
+        roles = [ALL] if len(paths) == 1 else [TRAIN, DEV]
+        return [RawFile(role, path) for role, path in zip(roles, paths, strict=True)]
+    if data.source.startswith(HUB):
+        return _from_hub(data.source, out, downloads / "hub")
+    return _from_address(data.source, out) if is_address(data.source) else locate(data.source)
+
+
 def role_of(file_name: str) -> str:
-    """The role of a file that `fetch` copied."""
+    """The role of a copied file."""
     return file_name.partition(".")[0]
 
 
 def part_of(file_name: str) -> str:
-    """The split that a file which `fetch` copied is of; `all` is train, to be split."""
+    """The split that a copied file belongs to; `all` is train, to be split."""
     role = role_of(file_name)
     return {DEV: TEST, ALL: TRAIN}.get(role, role)
 
@@ -97,10 +102,10 @@ def is_address(source: str) -> bool:
 
 
 def locate(source: str) -> list[RawFile]:
-    """The data files of a user's directory, or the file itself.
+    """The data files of a directory, or the file itself.
 
     Raises:
-        SourceError: one is not there.
+        SourceError: a file is missing.
     """
     place = Path(source).expanduser()
     if place.is_file():
@@ -110,7 +115,7 @@ def locate(source: str) -> list[RawFile]:
 
 
 def _choose(names: Iterable[str], place: str) -> list[tuple[str, str]]:
-    """Role and name of the files to take."""
+    """Role and name of each file to take."""
     names = sorted(names)
     train = _matching(names, "train")
     tests = [name for stem in _TEST_STEMS for name in _matching(names, stem)]
@@ -132,37 +137,22 @@ def _matching(names: Iterable[str], stem: str) -> list[str]:
     return [name for name in names if re.fullmatch(stem + _SUFFIX, name)]
 
 
-def _generate(task: Task, data: DataConfig, out: Path, _: Path) -> list[RawFile]:
-    train, test = task.generate(out, data.generated_examples, data.seed)
-    return [RawFile(TRAIN, train), RawFile(DEV, test)]
-
-
-def _official(task: Task, _: DataConfig, __: Path, downloads: Path) -> list[RawFile]:
-    files = [download(url, sha256, downloads) for url, sha256 in task.raw.official.items()]
-    roles = [ALL] if len(files) == 1 else [TRAIN, DEV]
-    return [RawFile(role, path) for role, path in zip(roles, files, strict=True)]
-
-
-def _from_directory(_: Task, data: DataConfig, __: Path, ___: Path) -> list[RawFile]:
-    return locate(data.source)
-
-
-def _from_address(_: Task, data: DataConfig, out: Path, __: Path) -> list[RawFile]:
-    system, root = open_address(data.source)
+def _from_address(address: str, out: Path) -> list[RawFile]:
+    system, root = open_address(address)
     try:
         names = {
             item.rstrip("/").rsplit("/", 1)[-1]: item for item in system.ls(root, detail=False)
         }
         files = []
-        for role, name in _choose(names, data.source):
-            logger.info("copying %s/%s", data.source.rstrip("/"), name)
+        for role, name in _choose(names, address):
+            logger.info("copying %s/%s", address.rstrip("/"), name)
             files.append(RawFile(role, out / f"fetched-{name}"))
             system.get_file(names[name], str(files[-1].path))
     except SourceError:
         raise
     except Exception as error:  # each protocol's package has exceptions of its own
         raise SourceError(
-            f"{data.source} cannot be read ({type(error).__name__}: {error}): check the"
+            f"{address} cannot be read ({type(error).__name__}: {error}): check the"
             " address, your credentials and the network"
         ) from error
     return files
@@ -186,25 +176,22 @@ def open_address(address: str) -> "tuple[AbstractFileSystem, str]":
     return system, root
 
 
-def _from_hub(_: Task, data: DataConfig, out: Path, downloads: Path) -> list[RawFile]:
+def _from_hub(source: str, out: Path, cache: Path) -> list[RawFile]:
     """`hf:owner/name`, or `hf:owner/name@revision`; a directory in place of the name works too."""
     import datasets
 
-    name, _revision, revision = data.source.removeprefix(HUB).partition("@")
+    name, _, revision = source.removeprefix(HUB).partition("@")
     try:
-        loaded: Any = datasets.load_dataset(
-            name, revision=revision or None, cache_dir=str(downloads / "hub")
-        )
-        splits = [f"{split}.parquet" for split in loaded]
+        loaded: Any = datasets.load_dataset(name, revision=revision or None, cache_dir=str(cache))
         files = []
-        for role, split in _choose(splits, data.source):
+        for role, file in _choose([f"{split}.parquet" for split in loaded], source):
             files.append(RawFile(role, out / f"fetched-{role}.parquet"))
-            loaded[split.removesuffix(".parquet")].to_parquet(str(files[-1].path))
+            loaded[file.removesuffix(".parquet")].to_parquet(str(files[-1].path))
     except SourceError:
         raise
     except Exception as error:  # datasets raises whatever its readers and the network raise
         raise SourceError(
-            f"{data.source} cannot be had from the hub ({type(error).__name__}: {error}): check"
+            f"{source} cannot be had from the hub ({type(error).__name__}: {error}): check"
             f" the name and the network, or {_REMEDY}"
         ) from error
     return files

@@ -4,8 +4,8 @@ How engines are run is in `engines`; which int8 recipe is chosen in `quantizatio
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,13 @@ from qa_assets.core.examples import Budget, Example, Prediction
 from qa_assets.core.files import write_json
 from qa_assets.core.task import Task
 from qa_assets.evaluation.bootstrap import interval, resampled_sums
-from qa_assets.models import base_model
-from qa_assets.models.decoding import generate
-from qa_assets.models.family import PredictOptions
+from qa_assets.models.family import PredictOptions, family
 
 FILE = "expected.json"
 LEAST_EQUAL = 0.995
 """The share of prompts on which full precision must predict the same as transformers."""
+MOST_DIFFERENCE = 1e-3
+"""Of a label's probability in full precision."""
 MOST_LOSS = 0.5
 """Percent of the primary metric that int8 may lose: the lower end of the loss's interval."""
 _LONG_WORDS = 4_000  # some 5,000 tokens
@@ -43,6 +43,7 @@ class Case:
         example: of the prompt.
         scored: whether the example's references are right for this prompt.
         expected: the text that transformers predicts.
+        probabilities: of each label, where the model has such.
     """
 
     kind: str
@@ -50,9 +51,12 @@ class Case:
     example: Example
     scored: bool = False
     expected: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
 
 
-def cases(task: Task, examples: Sequence[Example], count: int, budget: Budget) -> list[Case]:
+def cases(
+    task: Task, examples: Sequence[Example], count: int, budget: Budget | None = None
+) -> list[Case]:
     """The prompts to compare on.
 
     Besides `count` scored prompts there are hard ones, made of the task's inputs: the first takes a
@@ -63,7 +67,7 @@ def cases(task: Task, examples: Sequence[Example], count: int, budget: Budget) -
         examples: at least one.
         count: of examples as they are and, where the task can abstain, with the last input of an
             example of another group, so that to abstain is right.
-        budget: for the windows of the long text.
+        budget: for the windows of the long text; None: the end of it is cut.
     """
     names = list(task.messages.inputs)
     first, last = names[0], names[-1]
@@ -105,15 +109,15 @@ def expect(
     model_dir: Path, task: Task, cases: Sequence[Case], out: Path, options: PredictOptions
 ) -> None:
     """Write the cases into the directory `out`, with what transformers predicts in fp32."""
-    model, tokenizer = base_model.load(model_dir)
+    models = family(task.kind)
+    model, tokenizer = models.load(model_dir, task)
     sources = [case.source for case in cases]
-    texts = generate(
-        model, tokenizer, sources, max_new_tokens=options.max_new_tokens,
-        batch_size=options.batch_size, precision="fp32",
-    )  # fmt: skip
-    resolved = [task.resolve([Prediction(text)]).text for text in texts]
-    pairs = zip(cases, resolved, strict=True)
-    write_json(out / FILE, [asdict(replace(case, expected=text)) for case, text in pairs])
+    outputs = models.outputs(model, tokenizer, sources, replace(options, precision="fp32"))
+    rows = [
+        replace(case, expected=task.resolve([output]).text, probabilities=output.probabilities)
+        for case, output in zip(cases, outputs, strict=True)
+    ]
+    write_json(out / FILE, [asdict(row) for row in rows])
 
 
 def expected(directory: Path) -> list[Case]:
@@ -132,6 +136,7 @@ class Parity:
         loss: of the primary metric on the scored prompts, in percent.
         loss_interval: its 95 % interval.
         differing: prompts with another prediction, for a table.
+        farthest: largest difference of a label's probability.
     """
 
     prompts: int
@@ -139,11 +144,12 @@ class Parity:
     loss: float
     loss_interval: list[float]
     differing: list[dict[str, str]]
+    farthest: float = 0.0
 
     @property
     def same(self) -> bool:
-        """Whether predictions are the same, as full precision must be."""
-        return self.equal >= LEAST_EQUAL * self.prompts
+        """Whether predictions and probabilities are the same, as full precision must be."""
+        return self.equal >= LEAST_EQUAL * self.prompts and self.farthest <= MOST_DIFFERENCE
 
     @property
     def as_good(self) -> bool:
@@ -168,7 +174,16 @@ def compare(task: Task, cases: Sequence[Case], outputs: Sequence[Prediction]) ->
         primary_scores(task, examples, [Prediction(case.expected) for case, _ in scored]),
         primary_scores(task, examples, [prediction for _, prediction in scored]),
     )
-    return Parity(len(cases), len(cases) - len(differing), loss, loss_interval, differing)
+    farthest = max(
+        (
+            abs(output.probabilities[label] - probability)
+            for case, output in zip(cases, outputs, strict=True)
+            for label, probability in case.probabilities.items()
+        ),
+        default=0.0,
+    )
+    equal = len(cases) - len(differing)
+    return Parity(len(cases), equal, loss, loss_interval, differing, farthest)
 
 
 def primary_scores(

@@ -1,14 +1,13 @@
-"""Resolves the jars of Spark NLP, Spark's Kafka connector and the broker, once per machine.
+"""The jars of Spark NLP, Spark's Kafka connector and the broker: fetched once, checked by a lock.
 
-The Ivy inside PySpark does it, with a cache of our own: a shared Maven cache that holds a .pom
-without its .jar makes Ivy fail.
+`jars.lock.json` has the coordinates, size and SHA-256 of every jar; `make lock` writes it. How jars
+are fetched is in `ivy`.
 """
 
 import json
 import logging
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,18 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
-from xml.sax.saxutils import quoteattr
 
 from qa_assets.core import files
-from qa_assets.local import process
-from qa_assets.local.java import java_executable, system_java
+from qa_assets.local import ivy
+from qa_assets.local.ivy import JarError
 
 logger = logging.getLogger(__name__)
 
 JarSet = Literal["spark", "kafka"]
+ALL: tuple[JarSet, ...] = ("spark", "kafka")
 
 COORDINATES: dict[JarSet, tuple[str, ...]] = {
     "spark": (
@@ -51,18 +49,10 @@ EXCLUDED: dict[JarSet, tuple[str, ...]] = {
     ),
     "kafka": (),
 }
+LOCK = Path(__file__).with_name("jars.lock.json")
 
 _MANIFEST = "manifest.json"
-_STALLED_S = 180.0
-_IVY_SETTINGS = """<ivysettings>
-  <settings defaultResolver="central"/>
-  <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
-</ivysettings>
-"""
-
-
-class JarError(RuntimeError):
-    """Jars could not be fetched; the message names them and the remedy."""
+_RELOCK = "after a change of coordinates or of PySpark, run `make lock` and commit its outcome"
 
 
 @dataclass(frozen=True)
@@ -73,163 +63,124 @@ class JarPaths:
     kafka: Path
 
 
-def ensure_jars(jars_dir: Path, sets: Sequence[JarSet] = ("spark", "kafka")) -> JarPaths:
+def ensure_jars(jars_dir: Path, sets: Sequence[JarSet] = ALL) -> JarPaths:
     """Make sure that sets of jars lie in `jars_dir/<set>`; a second call takes milliseconds.
 
-    A set is resolved beside its place and renamed into it, once at a time per directory.
-
-    Args:
-        jars_dir: the directory for all of them.
-        sets: which to make sure of.
+    Processes that share a directory wait for each other.
 
     Raises:
-        JarError: something could not be fetched.
+        JarError: a jar cannot be fetched, or is not the locked one.
         JavaError: there is no Java to run Ivy on.
     """
     if not jars_present(jars_dir, sets):
         with files.locked(jars_dir / ".lock"):
             missing = [name for name in sets if not jars_present(jars_dir, (name,))]
             with ThreadPoolExecutor(max_workers=len(sets)) as pool:  # all of it is waiting
-                for _ in pool.map(lambda name: _resolve(jars_dir, name), missing):
+                for _ in pool.map(lambda name: _install(jars_dir, name), missing):
                     pass
     return JarPaths(spark=jars_dir / "spark", kafka=jars_dir / "kafka")
 
 
-def jars_present(jars_dir: Path, sets: Sequence[JarSet] = ("spark", "kafka")) -> bool:
-    """Whether the sets lie there, complete and of the versions wanted. Takes milliseconds."""
+def jars_present(jars_dir: Path, sets: Sequence[JarSet] = ALL) -> bool:
+    """Whether the sets lie there, checked by the lock of today. Takes milliseconds."""
     return all(_complete(jars_dir / name, name) for name in sets)
 
 
 def _complete(place: Path, name: JarSet) -> bool:
     try:
-        manifest = json.loads((place / _MANIFEST).read_text())
-        return bool(manifest["wanted"] == _wanted(name)) and all(
-            (place / jar).stat().st_size == size for jar, size in manifest["jars"].items()
+        entry = _read_lock()[name]
+        return bool(json.loads((place / _MANIFEST).read_text()) == entry) and all(
+            (place / jar).stat().st_size == facts["bytes"] for jar, facts in entry["jars"].items()
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError):
         return False
 
 
-def _wanted(name: JarSet) -> dict[str, Any]:
-    wanted: dict[str, Any] = {
-        "jars": list(COORDINATES[name]),
-        "without": list(EXCLUDED[name]),
+def verify(name: JarSet, directory: Path) -> dict[str, Any]:
+    """Check that a directory holds the jars that the lock names, and no others.
+
+    Returns:
+        The entry of the lock.
+
+    Raises:
+        JarError: a jar is not locked, is missing or has another content.
+    """
+    entry = locked_set(name)
+    locked: dict[str, dict[str, Any]] = entry["jars"]
+    hashes = {jar.name: files.hash_files(jar) for jar in sorted(directory.glob("*.jar"))}
+    faults = [f"{jar} is not locked" for jar in hashes if jar not in locked]
+    for jar, facts in locked.items():
+        if jar not in hashes:
+            faults.append(f"{jar} ({facts['coordinates']}) is missing")
+        elif hashes[jar] != facts["sha256"]:
+            faults.append(f"{jar} has SHA-256 {hashes[jar]}, not {facts['sha256']}")
+    if faults:
+        raise JarError(
+            f"the {name} jars are not those of {LOCK.name}: {'; '.join(faults)}. None was taken. "
+            f"Check the proxy or mirror that they came by, and try again; {_RELOCK}"
+        )
+    return entry
+
+
+def locked_set(name: JarSet) -> dict[str, Any]:
+    """The entry of a set in the lock.
+
+    Raises:
+        JarError: it is of other coordinates than are wanted now.
+    """
+    entry: dict[str, Any] = _read_lock().get(name, {})
+    if entry.get("wanted") != wanted(name):
+        raise JarError(f"{LOCK.name} is not of the {name} jars that are wanted now: {_RELOCK}")
+    return entry
+
+
+def _read_lock() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(LOCK.read_text())
+    return content
+
+
+def wanted(name: JarSet) -> dict[str, Any]:
+    """What a set is resolved from."""
+    request: dict[str, Any] = {
+        "coordinates": list(COORDINATES[name]),
+        "excluded": list(EXCLUDED[name]),
     }
     if name == "spark":
-        wanted["pyspark"] = version("pyspark")  # decides what is left out
-    return wanted
+        request["pyspark"] = version("pyspark")  # its jars are excluded as well
+    return request
 
 
-def _resolve(jars_dir: Path, name: JarSet) -> None:
-    """Resolve one set beside its place, then rename it there."""
-    java = system_java() or java_executable()  # the system's knows private authorities
-    started = time.monotonic()
-    logger.info("resolving the %s jars: %s", name, ", ".join(COORDINATES[name]))
-    cache = jars_dir / "ivy" / name  # left there where it fails, so that a retry goes on from it
-    with tempfile.TemporaryDirectory(dir=jars_dir, prefix=f".{name}-") as scratch:
-        work, log = Path(scratch), Path(scratch) / "ivy.log"
-        (work / "settings.xml").write_text(_IVY_SETTINGS)
-        (work / "ivy.xml").write_text(_ivy_module(name))
-        # fmt: off
-        command: list[str | Path] = [
-            java, "-Xmx256m", f"-Divy.default.ivy.user.dir={cache}", "-jar", _ivy_jar(),
-            "-settings", work / "settings.xml", "-ivy", work / "ivy.xml", "-cache", cache,
-            "-types", "jar", "bundle", "-confs", "default",
-            "-retrieve", f"{work}/jars/[artifact]-[revision](-[classifier]).[ext]",
-        ]
-        # fmt: on
-        if _run(command, log, cache, name) != 0:
-            raise JarError(_explain(name, log.read_text(errors="replace")))
-        jars = {jar.name: jar.stat().st_size for jar in sorted((work / "jars").glob("*.jar"))}
-        manifest = {"wanted": _wanted(name), "jars": jars}
-        (work / "jars" / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-        if (jars_dir / name).exists():
-            (jars_dir / name).rename(work / "replaced")
-        (work / "jars").rename(jars_dir / name)
-    shutil.rmtree(cache, ignore_errors=True)
-    with suppress(OSError):  # the other set may be at it
-        cache.parent.rmdir()
-    seconds, megabytes = time.monotonic() - started, sum(jars.values()) / 1e6
-    logger.info("%d %s jars (%.0f MB) in %.0f s", len(jars), name, megabytes, seconds)
-
-
-def _run(command: Sequence[str | Path], log: Path, cache: Path, name: JarSet) -> int:
-    """Run Ivy, saying every few seconds how far it is; its exit status."""
-    ivy = process.start(command, log)
-    fetched, changed = 0, time.monotonic()
-    try:
-        while True:
-            try:
-                return ivy.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                before, fetched = fetched, _size(cache)
-            if fetched != before:
-                changed = time.monotonic()
-            elif time.monotonic() - changed > _STALLED_S:
-                raise JarError(
-                    f"the {name} jars: nothing was fetched for {_STALLED_S:.0f} s: check the "
-                    "network and the proxy (JAVA_TOOL_OPTIONS=-Dhttps.proxyHost=...), try again"
-                )
-            logger.info("resolving the %s jars: %.1f MB fetched", name, fetched / 1e6)
-    finally:
-        process.stop(ivy, grace_s=5)
-
-
-def _explain(name: JarSet, log: str) -> str:
-    artefacts = re.findall(r"(?:::|\[FAILED\s*\]) (\S+#\S+;[^\s:!]+)", log)
-    artefacts = [artefact.replace("#", ":").replace(";", ":") for artefact in artefacts]
-    named = ", ".join(list(dict.fromkeys(artefacts))[:3]) or "nothing was resolved"
-    trouble = re.findall(r"(Server access error.*|Host .* not found.*|.*Exception: .*)", log)
-    why = f" ({trouble[0].strip()})" if trouble else ""
-    return (
-        f"the {name} jars cannot be fetched: {named}{why}. Check the network, the proxy "
-        "(JAVA_TOOL_OPTIONS=-Dhttps.proxyHost=... -Dhttps.proxyPort=...) and, behind a private "
-        "certificate authority, that JAVA_HOME is a Java that trusts it; then try again"
-    )
-
-
-def _ivy_module(name: JarSet) -> str:
-    """The Ivy file of a set.
+def fetch(name: JarSet, out: Path, cache: Path) -> dict[str, str]:
+    """Fetch a set into an empty directory; returns coordinates by file name.
 
     For Spark, what PySpark ships is left out, in whatever version: Spark's own class loading would
     prefer its own copy, and so must a class path on which the set comes first.
     """
     excluded = set(EXCLUDED[name])
     if name == "spark":
-        shipped = (re.match(r"(.+?)-\d", jar.stem) for jar in _pyspark_jars().glob("*.jar"))
+        shipped = (re.match(r"(.+?)-\d", jar.stem) for jar in ivy.pyspark_jars().glob("*.jar"))
         excluded |= {match[1] for match in shipped if match}
-    dependencies = []
-    for coordinate in COORDINATES[name]:
-        org, module, rev = map(quoteattr, coordinate.split(":"))
-        dependencies.append(f'<dependency org={org} name={module} rev={rev} conf="default"/>')
-    return "\n".join(
-        [
-            f'<ivy-module version="2.0"><info organisation="qa_assets" module="{name}"/>',
-            '<configurations><conf name="default"/></configurations><dependencies>',
-            *dependencies,
-            *(f"<exclude module={quoteattr(module)}/>" for module in sorted(excluded)),
-            "</dependencies></ivy-module>",
-        ]
-    )
+    return ivy.retrieve(name, COORDINATES[name], excluded, out, cache)
 
 
-def _pyspark_jars() -> Path:
-    spec = find_spec("pyspark")  # not imported: it takes long
-    if spec is None or spec.origin is None:
-        raise JarError("PySpark is not installed: pip install pyspark")
-    return Path(spec.origin).parent / "jars"
-
-
-def _ivy_jar() -> Path:
-    return next(_pyspark_jars().glob("ivy-*.jar"))
-
-
-def _size(directory: Path) -> int:
-    """Bytes of all files below a directory that is being written to."""
-    sizes = 0
-    for path in directory.rglob("*"):
-        try:
-            sizes += path.stat().st_size
-        except FileNotFoundError:  # renamed since
-            continue
-    return sizes
+def _install(jars_dir: Path, name: JarSet) -> None:
+    """Fetch one set beside its place, verify it, and rename it there."""
+    locked_set(name)  # out of date: say so before anything is fetched
+    started = time.monotonic()
+    logger.info("resolving the %s jars: %s", name, ", ".join(COORDINATES[name]))
+    cache = jars_dir / "ivy" / name  # kept where fetching fails: a retry goes on from it
+    with tempfile.TemporaryDirectory(dir=jars_dir, prefix=f".{name}-") as scratch:
+        work, place = Path(scratch) / "jars", jars_dir / name
+        work.mkdir()
+        fetch(name, work, cache)
+        shutil.rmtree(cache, ignore_errors=True)
+        with suppress(OSError):  # the other set may be at it
+            cache.parent.rmdir()
+        entry = verify(name, work)
+        (work / _MANIFEST).write_text(json.dumps(entry, indent=1))
+        if place.exists():
+            place.rename(Path(scratch) / "replaced")
+        work.rename(place)
+    seconds, count = time.monotonic() - started, len(entry["jars"])
+    megabytes = sum(facts["bytes"] for facts in entry["jars"].values()) / 1e6
+    logger.info("%d %s jars (%.0f MB) in %.0f s", count, name, megabytes, seconds)

@@ -80,16 +80,28 @@ class Encoder:
         examples: Sequence[Example],
         options: PredictOptions,
     ) -> list[Prediction]:
-        """See `Family.predict`; the text of an output is its most probable label."""
+        """See `Family.predict`."""
+        sources = [task.prompts(example)[0].source for example in examples]
+        outputs = self.outputs(model, tokenizer, sources, options)
+        return [task.resolve([output]) for output in outputs]
+
+    def outputs(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        sources: Sequence[str],
+        options: PredictOptions,
+    ) -> list[Prediction]:
+        """See `Family.outputs`; the text is the most probable label."""
         names = _names(model)
-        result = [Prediction("")] * len(examples)
-        for numbers, logits in _logits(model, tokenizer, task, examples, options):
+        result = [Prediction("")] * len(sources)
+        for numbers, logits in _logits(model, tokenizer, sources, options):
             several = model.config.problem_type == _MULTI_LABEL
             probabilities = logits.sigmoid() if several else logits.softmax(-1)
             for number, row in zip(numbers, probabilities.tolist(), strict=True):
                 by_label = dict(zip(names, row, strict=True))
                 best = max(by_label, key=by_label.__getitem__)
-                result[number] = task.resolve([Prediction(best, by_label[best], by_label)])
+                result[number] = Prediction(best, by_label[best], by_label)
         return result
 
     def abstention_margins(
@@ -104,7 +116,8 @@ class Encoder:
         label, names = self.abstention_id(tokenizer, task), _names(model)
         margins = [0.0] * len(examples)
         predictions = [Prediction("")] * len(examples)
-        for numbers, batch in _logits(model, tokenizer, task, examples, options):
+        sources = [task.prompts(example)[0].source for example in examples]
+        for numbers, batch in _logits(model, tokenizer, sources, options):
             logits = batch.clone()
             abstaining = logits[:, label] - getattr(model.config, _BIAS, 0.0)
             logits[:, label] = -float("inf")
@@ -199,16 +212,14 @@ def _head_bias(weights: "dict[str, torch.Tensor]", labels: int) -> str:
 def _logits(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    task: Task,
-    examples: Sequence[Example],
+    sources: Sequence[str],
     options: PredictOptions,
 ) -> "Iterator[tuple[list[int], torch.Tensor]]":
-    """Numbers of some examples and their logits in fp32, of shape [examples, labels]."""
+    """Numbers of some sources and their logits in fp32, of shape [sources, labels]."""
     import torch
 
     limit = base_model.max_positions(model) or options.max_source_tokens
     most = min(limit, options.max_source_tokens)
-    sources = [task.prompts(example)[0].source for example in examples]
     ids, _ = cut(encode(tokenizer, sources), most)
     start = logged = time.monotonic()
     done = 0

@@ -88,6 +88,15 @@ class Family(Protocol):
     ) -> list[Prediction]:
         """The prediction for each example; logs progress every few seconds."""
 
+    def outputs(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        sources: Sequence[str],
+        options: PredictOptions,
+    ) -> list[Prediction]:
+        """What a model says to the sources of prompts, before `Task.resolve`."""
+
     def abstention_margins(
         self,
         model: "PreTrainedModel",

@@ -91,6 +91,20 @@ class Seq2Seq:
             return output
         return Prediction(task.abstention, output.confidence)
 
+    def outputs(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        sources: Sequence[str],
+        options: PredictOptions,
+    ) -> list[Prediction]:
+        """See `Family.outputs`; without confidences."""
+        texts = decoding.generate(
+            model, tokenizer, sources, max_new_tokens=options.max_new_tokens,
+            batch_size=options.batch_size, precision=options.precision,
+        )  # fmt: skip
+        return list(map(Prediction, texts))
+
     def abstention_margins(
         self,
         model: "PreTrainedModel",

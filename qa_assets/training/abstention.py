@@ -1,7 +1,10 @@
 """When to abstain: the mathematics from margins and scores to a bias, and its cross-validation.
 
-A margin is the logit of abstaining less the best other one, which is the difference of their log
-probabilities. Plain numbers in and out: no model, no files.
+Plain numbers in and out: no model, no files. Of each row there are
+
+- its margin: the logit of abstaining less the best other one;
+- answered and abstained: its score if the model answers, and if it abstains;
+- null: whether to abstain is right.
 """
 
 import math
@@ -47,11 +50,6 @@ def sweep(
     intervals. An interval is represented by 0 if it holds 0, else by its middle; of equally good
     biases that nearest to 0 is taken.
 
-    Args:
-        margins: by row.
-        answered: by row, the score of answering.
-        abstained: by row, the score of abstaining.
-
     Returns:
         The bias, the mean score at a bias of 0, and the mean score at the bias.
     """
@@ -82,11 +80,6 @@ def fit_temperature(margins: Sequence[float], null: Sequence[bool], bias: float)
     With the smoothed targets of Platt (1999), so that rows that are separable without error give a
     temperature above 0. A second offset, beside the bias, was tried: it was better by 0.01 nats on
     groups like those that it was fitted on, and worse by 0.02 where abstaining is right more often.
-
-    Args:
-        margins: by row.
-        null: by row, whether to abstain is right.
-        bias: as chosen.
     """
     import numpy as np
     from scipy.optimize import minimize_scalar
@@ -132,40 +125,30 @@ def cross_fit(
     groups: Sequence[str],
     folds: int = FOLDS,
 ) -> list[Fold]:
-    """Cross-validate the choice of a bias on groups that are held out in turn.
+    """Cross-validate the choice of a bias on whole groups that are held out in turn.
 
-    Args:
-        margins: as of `sweep`, like the next two.
-        answered: by row, the score of answering.
-        abstained: by row, the score of abstaining.
-        null: by row, whether to abstain is right.
-        groups: by row; a group is never on both sides.
-        folds: how many at most; there are no more than groups.
-
-    Returns:
-        The folds; none where there are fewer than two groups.
+    There are as many folds as asked for or as there are groups, and none of a single group.
     """
+    import numpy as np
     from sklearn.model_selection import GroupKFold
 
     count = min(folds, len(set(groups)))
     if count < 2:
         return []
+    columns = [np.asarray(values) for values in (margins, answered, abstained, null, groups)]
     result = []
     for chosen_on, held_out in GroupKFold(count).split(margins, groups=groups):
-        chosen = [_taken(chosen_on, values) for values in (margins, answered, abstained)]
-        bias, _, _ = sweep(*chosen)
-        temperature = fit_temperature(chosen[0], _taken(chosen_on, null), bias)
-        margin, answer, nothing = (
-            _taken(held_out, values) for values in (margins, answered, abstained)
-        )
-        right = _taken(held_out, null)
+        margin, answer, abstain, right, _ = (values[chosen_on] for values in columns)
+        bias, _, _ = sweep(margin, answer, abstain)
+        temperature = fit_temperature(margin, right, bias)
+        margin, answer, abstain, right, held_out_groups = (values[held_out] for values in columns)
         result.append(
             Fold(
-                groups=len(set(_taken(held_out, groups))),
+                groups=len(set(held_out_groups)),
                 rows=len(held_out),
                 bias=bias,
-                f1_before=100 * mean_score(margin, answer, nothing, 0.0),
-                f1_after=100 * mean_score(margin, answer, nothing, bias),
+                f1_before=100 * float(np.where(margin > 0, abstain, answer).mean()),
+                f1_after=100 * float(np.where(margin + bias > 0, abstain, answer).mean()),
                 nll_before=log_loss(margin, right, 0.0, 1.0),
                 nll_after=log_loss(margin, right, bias, temperature),
             )
@@ -173,26 +156,8 @@ def cross_fit(
     return result
 
 
-def _taken(numbers: Any, values: Sequence[Any]) -> list[Any]:
-    return [values[number] for number in numbers]
-
-
-def mean_score(
-    margins: Sequence[float], answered: Sequence[float], abstained: Sequence[float], bias: float
-) -> float:
-    """The mean score of rows that abstain where margin + bias > 0."""
-    rows = zip(margins, answered, abstained, strict=True)
-    return sum(null if margin + bias > 0 else answer for margin, answer, null in rows) / len(
-        margins
-    )
-
-
 def risk_coverage(margins: Sequence[float], answered: Sequence[float]) -> list[dict[str, float]]:
     """The risk-coverage curve of El-Yaniv and Wiener (2010), the smallest margins first.
-
-    Args:
-        margins: by row.
-        answered: by row, the score of answering, from 0 to 1.
 
     Returns:
         About a hundred points of `coverage` (share answered), `risk` (1 less the mean score of

@@ -18,15 +18,12 @@ class TrainingResult:
         checkpoint: Hugging Face directory of the best evaluation.
         metrics: of the best evaluation, scores in percent.
         evaluations: the metrics of every evaluation.
-        history: points of the loss, see `throughput.Meter.point`.
+        history: points of loss, learning rate and throughput.
         steps: optimiser steps taken.
         seconds: of the whole training, evaluations included.
         consumed: SHA-256 chained over the prompts of every step, in their order.
         finished: False where its time was up, and it will resume later.
-        truncated: see `dataset.Dataset.counts`, like the next three.
-        windowed: examples that became several windows.
-        lost: those of them whose windows hold no reference.
-        truncated_targets: targets that were cut.
+        counts: see `dataset.Dataset`.
         fingerprint: all that the trained weights depend on.
     """
 
@@ -38,10 +35,7 @@ class TrainingResult:
     seconds: float = 0.0
     consumed: str = ""
     finished: bool = True
-    truncated: int = 0
-    windowed: int = 0
-    lost: int = 0
-    truncated_targets: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
     fingerprint: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:

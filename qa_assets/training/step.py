@@ -21,7 +21,7 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class OptimizerStep:
-    """Takes the optimiser steps of one training."""
+    """Takes the optimiser steps of one training; changes the model in place."""
 
     def __init__(
         self,
@@ -33,17 +33,6 @@ class OptimizerStep:
         pad_id: int,
         processes: Processes,
     ) -> None:
-        """Prepare.
-
-        Args:
-            config: the hyperparameters.
-            model: on the device to compute on; is changed in place.
-            loss: of `Family.loss`, of that model.
-            optimizer: of the weights that are trained.
-            data: what to learn from.
-            pad_id: token to pad sources with.
-            processes: that share every step.
-        """
         import torch
 
         self.config, self.model, self.optimizer = config, model, optimizer
@@ -56,13 +45,7 @@ class OptimizerStep:
         self.taken = 0
 
     def __call__(self, step: dataset.Step, number: int, rate: float, meter: Meter) -> None:
-        """Take a step.
-
-        Args:
-            step: its prompts, the same in all processes.
-            number: of steps before it.
-            rate: the learning rate.
-            meter: counts what is computed.
+        """Take a step, at a learning rate, after `number` others.
 
         Raises:
             TrainingError: memory runs out.

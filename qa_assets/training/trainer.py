@@ -34,6 +34,7 @@ Report = Callable[[dict[str, float], Path | None], None]
 logger = logging.getLogger(__name__)
 _HISTORY_POINTS = 200
 _PACE_KNOWN = 0.25  # share of the time limit
+_LOG_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class Trainer:
         if self.state.step and best.exists():
             # may be of an evaluation after the last checkpoint, which will be done again
             self.state.metrics = json.loads(best.read_text(encoding="utf-8"))
-        self.started = time.monotonic()
+        self.started = self.logged = time.monotonic()
 
     def fit(self, max_seconds: float | None = None) -> TrainingResult:
         """Train to the end, or until the time is up.
@@ -255,8 +256,8 @@ class Trainer:
             seconds=self.elapsed,
             consumed=state.consumed,
             finished=finished,
+            counts=self.data.counts,
             fingerprint=self.fingerprint,
-            **self.data.counts,
         )
 
     def _log(self, meter: Meter, rate: float, progress: float) -> None:
@@ -265,9 +266,17 @@ class Trainer:
         state.losses += self.step.collect_losses()
         loss = sum(state.losses) / len(state.losses)
         state.losses.clear()
-        state.history.append(
-            meter.point(state.step, self.total, loss, rate, self.elapsed, progress)
-        )
+        speed = meter.read()
+        state.history.append({"step": state.step, "loss": loss, "learning_rate": rate, **speed})
+        if time.monotonic() - self.logged > _LOG_SECONDS or progress >= 1:
+            self.logged = time.monotonic()
+            logger.info(
+                "step %d of %d: loss %.3f, learning rate %.1e, %.0f examples/s, %.0f tokens/s, "
+                "%.1f %% padding, %.0f s to go",
+                state.step, self.total, loss, rate, speed["examples_per_second"],
+                speed["tokens_per_second"], 100 * speed["padding"],
+                self.elapsed * (1 / progress - 1),
+            )  # fmt: skip
 
     @property
     def elapsed(self) -> float:

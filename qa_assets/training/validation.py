@@ -6,6 +6,7 @@ When they are due is in `trainer`.
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,33 +27,19 @@ BEST = "checkpoint"
 _WEIGHTS = "weights"  # by evaluation, to average
 
 
+@dataclass(frozen=True)
 class Validation:
-    """Evaluates a model in training, on rank 0."""
+    """Evaluates a model in training, on rank 0; the best one becomes `out/checkpoint`."""
 
-    def __init__(
-        self,
-        config: TrainingConfig,
-        task: Task,
-        examples: Sequence[Example],
-        trainee: Trainee,
-        tokenizer: "PreTrainedTokenizerBase",
-        out: Path,
-    ) -> None:
-        """Prepare.
-
-        Args:
-            config: how predictions are computed, and how many weights are averaged.
-            task: scores them.
-            examples: of valid.
-            trainee: the model.
-            tokenizer: the model's.
-            out: directory of the training, where the best model becomes `BEST`.
-        """
-        self.config, self.task, self.examples = config, task, examples
-        self.trainee, self.tokenizer, self.out = trainee, tokenizer, out
+    config: TrainingConfig
+    task: Task
+    examples: Sequence[Example]
+    trainee: Trainee
+    tokenizer: "PreTrainedTokenizerBase"
+    out: Path
 
     def evaluate(self, state: TrainerState, metrics: dict[str, float]) -> None:
-        """Add the scores of the model to metrics, and keep it if it is the best so far."""
+        """Add the model's scores to `metrics`, and save the model if it is the best so far."""
         metrics |= self._scores()
         self._keep_best(state, metrics)
         if self.config.average_last > 1:
@@ -62,9 +49,9 @@ class Validation:
                 checkpoint.write_tensors(dict(self.trainee.trainable), path)
 
     def evaluate_average(self, state: TrainerState) -> None:
-        """Evaluate the mean of the weights at the last evaluations, and keep it if it is the best.
+        """Evaluate the mean of the weights at the last evaluations; save it if it is the best.
 
-        The model is changed, and the weights are removed.
+        The model gets those weights.
         """
         import torch
 

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.task import Task
-from qa_assets.deployment.engines import ctranslate2, logit_bias, onnx_export, onnx_runtime
+from qa_assets.deployment.engines import (
+    ctranslate2,
+    logit_bias,
+    onnx_encoder,
+    onnx_export,
+    onnx_runtime,
+)
 from qa_assets.deployment.parity import paired_loss, primary_scores
 from qa_assets.models import base_model
 
@@ -36,19 +42,20 @@ class Recipe:
     """How to quantise.
 
     Attributes:
-        alpha: of SmoothQuant.
+        alpha: of SmoothQuant; None: without it.
         keep: regular expressions of names of products that stay in full precision.
         kept: what these are, for tables.
     """
 
-    alpha: float
+    alpha: float | None
     keep: tuple[str, ...] = ()
     kept: str = "none"
 
     @property
     def name(self) -> str:
         """Short, for tables and file names."""
-        return f"int8, alpha {self.alpha}, fp32: {self.kept}"
+        smooth = "" if self.alpha is None else f", alpha {self.alpha}"
+        return f"int8{smooth}, fp32: {self.kept}"
 
 
 def candidates(alphas: Sequence[float]) -> list[Recipe]:
@@ -154,6 +161,30 @@ def convert_best(
             path = Path(scratch) / str(alpha)
             ctranslate2.convert(prepared, path, token_bias=bias, quantization="int8")
             comparison.measure(Recipe(alpha).name, path)
+        return comparison.keep_best(out / INT8)
+
+
+def export_best_encoder(
+    model_dir: Path, out: Path, data: RecipeData, *, max_tokens: int
+) -> tuple[str, list[Measurement]]:
+    """Like `export_best`, for an encoder with a classification head.
+
+    Its activations have no outliers that would need SmoothQuant: either all products are in int8,
+    or those that end a feed-forward layer stay in full precision.
+    """
+    onnx_encoder.export(model_dir, out / FP32)
+
+    def classify(path: Path, sources: Sequence[str]) -> list[Prediction]:
+        return onnx_encoder.classify(path, sources, max_tokens=max_tokens)
+
+    comparison = _Comparison(data, classify)
+    comparison.measure(FP32, out / FP32)
+    recipes = [Recipe(None), Recipe(None, (r"layer\.\d+/output/dense/",), "feed-forward ends")]
+    with tempfile.TemporaryDirectory(dir=out) as scratch:
+        for recipe in recipes:
+            path = Path(scratch) / recipe.kept
+            onnx_encoder.quantize(out / FP32, path, recipe.keep)
+            comparison.measure(recipe.name, path)
         return comparison.keep_best(out / INT8)
 
 

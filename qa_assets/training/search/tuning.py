@@ -20,7 +20,6 @@ from qa_assets.training.trainer import TrainingInputs
 
 logger = logging.getLogger(__name__)
 _NAME = "search"
-_COUNTS = ("windowed", "lost", "truncated", "truncated_targets")
 
 
 class SearchError(RuntimeError):
@@ -28,26 +27,12 @@ class SearchError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class TrialResult:
-    """A finished trial: its best checkpoint, and parts of its `TrainingResult`.
-
-    Attributes:
-        name: unique in its search.
-        config: the hyperparameters that it sampled.
-        checkpoint: Hugging Face directory.
-        metrics: of the checkpoint on valid, in percent.
-        history: the loss over the steps.
-        evaluations: the metrics of each.
-        counts: of `dataset.Dataset`.
-    """
+class FinishedTrial:
+    """The name of a trial, the hyperparameters that it sampled, and its result."""
 
     name: str
     config: dict[str, Any]
-    checkpoint: Path
-    metrics: dict[str, float]
-    history: list[dict[str, float]]
-    evaluations: list[dict[str, float]]
-    counts: dict[str, int]
+    result: TrainingResult
 
 
 def search(
@@ -61,7 +46,7 @@ def search(
     experiment: str,
     space: SearchSpace | None = None,
     cache: Path | None = None,
-) -> list[TrialResult]:
+) -> list[FinishedTrial]:
     """Run trials, and leave the checkpoint and `training.json` of each in `out/trials/<name>`.
 
     A single trial trains `config` as it is. Several sample from `space`, and those end early that
@@ -199,17 +184,8 @@ def _reason(out: Path, error: Exception) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else str(error)
 
 
-def _read(job: trial.Job, name: str, sampled: dict[str, Any]) -> TrialResult:
+def _read(job: trial.Job, name: str, sampled: dict[str, Any]) -> FinishedTrial:
     out = job.directory(name)
     for left in (trial.STOP, trial.ERROR, ".lock"):
         (out / left).unlink(missing_ok=True)
-    result = TrainingResult.read(out / RESULT)
-    return TrialResult(
-        name,
-        sampled,
-        result.checkpoint,
-        result.metrics,
-        result.history,
-        result.evaluations,
-        {key: getattr(result, key) for key in _COUNTS},
-    )
+    return FinishedTrial(name, sampled, TrainingResult.read(out / RESULT))

@@ -13,7 +13,7 @@ from qa_assets.training.search.trial import ERROR, Job
 from qa_assets_tests.training_fixtures import CONFIG, inputs
 
 
-def run(base: Path, data: Path, out: Path, **changes: Any) -> list[tuning.TrialResult]:
+def run(base: Path, data: Path, out: Path, **changes: Any) -> list[tuning.FinishedTrial]:
     return tuning.search(
         CONFIG.model_copy(update={"epochs": 1} | changes),
         inputs(base, data),
@@ -41,10 +41,11 @@ def test_broken_search_goes_on_and_leaves_checkpoints_and_runs(
     assert [trial.name for trial in results] == ["trial_00000", "trial_00001"]
     assert results[0].config["learning_rate"] != results[1].config["learning_rate"]
     for trial in results:
-        assert trial.checkpoint == out / "trials" / trial.name / "checkpoint"
-        base_model.load(trial.checkpoint)
-        assert 0 <= trial.metrics["f1"] <= 100
-        assert {point["padding"] for point in trial.history} == {0.0}
+        result = trial.result
+        assert result.checkpoint == out / "trials" / trial.name / "checkpoint"
+        base_model.load(result.checkpoint)
+        assert 0 <= result.metrics["f1"] <= 100
+        assert {point["padding"] for point in result.history} == {0.0}
     assert [path.name for path in out.iterdir()] == ["trials"]
     assert not ray.is_initialized()
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
@@ -55,7 +56,7 @@ def test_broken_search_goes_on_and_leaves_checkpoints_and_runs(
         ).fetchone()
     assert sorted(runs) == [("FAILED",), ("FAILED",), ("FINISHED",), ("FINISHED",)]
     assert {float(rate) for (rate,) in rates} == {r.config["learning_rate"] for r in results}
-    assert curve == sum(len(trial.history) for trial in results)
+    assert curve == sum(len(trial.result.history) for trial in results)
     tables = [record.getMessage() for record in caplog.records if "trials:" in record.getMessage()]
     assert "trial_00001" in tables[-1]
     assert str(results[0].config["schedule"]) in tables[-1]

@@ -1,0 +1,132 @@
+"""Spark NLP for encoders: imports an ONNX graph into a saved pipeline, and classifies with it.
+
+BertForSequenceClassification runs the graph of any encoder that `onnx_encoder` exported, on the
+pieces of its own tokenizer. A saved pipeline is loaded by `spark_nlp.load_pipeline`.
+"""
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qa_assets.core.files import atomic_directory
+from qa_assets.deployment.engines.onnx_encoder import LABELS, MODEL
+from qa_assets.deployment.engines.pieces import UNKNOWN, VOCABULARY
+from qa_assets.deployment.engines.spark_nlp import SparkNlpError
+
+if TYPE_CHECKING:
+    from pyspark.ml import PipelineModel
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+logger = logging.getLogger(__name__)
+
+_TEXT = "qa_assets_text"
+_DOCUMENT, _TOKENS, _OUTPUT = "qa_assets_document", "qa_assets_tokens", "qa_assets_output"
+_BATCH = 8
+
+
+def import_onnx(
+    spark: "SparkSession", onnx_dir: Path, out: Path, *, max_tokens: int, exclusive: bool
+) -> None:
+    """Save the Spark NLP pipeline of an exported model.
+
+    On plain text, without `classify`, the pipeline splits words by Spark NLP's own rules, which fit
+    a BERT, and fit it nearly.
+
+    Args:
+        spark: a session that has imported no other model yet.
+        onnx_dir: what `onnx_encoder` wrote.
+        out: a directory that does not exist, or is empty; written beside and renamed.
+        max_tokens: longer texts are cut at their end.
+        exclusive: whether a text has one label, rather than any number of them.
+
+    Raises:
+        SparkNlpError: `onnx_dir` is not an exported model, or this session has imported one before.
+        FileExistsError: `out` exists.
+    """
+    from pyspark.ml import Pipeline
+    from sparknlp.annotator import BertForSequenceClassification, Tokenizer
+    from sparknlp.base import DocumentAssembler
+
+    for name in (MODEL, VOCABULARY, LABELS):
+        if not (onnx_dir / name).is_file():
+            raise SparkNlpError(f"{onnx_dir} has no {name}: export the model to ONNX first")
+    if any(Path(file).name == MODEL for file in spark.sparkContext.listFiles):
+        raise SparkNlpError(
+            f"cannot import {onnx_dir}: this session has imported a model before, and Spark NLP"
+            " would mix up their files: import it in a new session, or load saved pipelines"
+        )
+    started = time.monotonic()
+    with atomic_directory(out) as draft:
+        model = (
+            BertForSequenceClassification.loadSavedModel(str(onnx_dir.absolute()), spark)
+            .setInputCols([_DOCUMENT, _TOKENS])
+            .setOutputCol(_OUTPUT)
+            .setCaseSensitive(True)
+            .setMaxSentenceLength(max_tokens)
+            .setActivation("softmax" if exclusive else "sigmoid")
+            .setThreshold(0.0)  # a text gets its probabilities, however small
+            .setBatchSize(_BATCH)
+        )
+        document = DocumentAssembler().setInputCol(_TEXT).setOutputCol(_DOCUMENT)
+        words = Tokenizer().setInputCols([_DOCUMENT]).setOutputCol(_TOKENS)
+        texts = spark.createDataFrame([("",)], f"{_TEXT} string")
+        pipeline = Pipeline(stages=[document, words, model]).fit(texts)
+        pipeline.write().overwrite().save(draft.absolute().as_uri())
+    logger.info("imported %s into Spark NLP in %.1f s", onnx_dir, time.monotonic() - started)
+
+
+def classify(
+    pipeline: "PipelineModel", frame: "DataFrame", *, source: str, output: str
+) -> "DataFrame":
+    """Add the probabilities of the labels.
+
+    Lazy: each action on the result runs the model again, unless it is persisted.
+
+    Args:
+        pipeline: from `spark_nlp.load_pipeline`.
+        frame: any frame with a column of a text's pieces, an array of texts.
+        source: name of that column.
+        output: name of the column to add, or to replace.
+
+    Returns:
+        The frame, its rows and other columns unchanged, with a map from label to probability; null
+        where there are no pieces.
+    """
+    from pyspark.sql import functions as sf
+
+    known = sf.coalesce(source, sf.array())
+    # an empty array would shift the outputs of the rows after it
+    texts = sf.when(sf.size(known) > 0, known).otherwise(sf.array(sf.lit(UNKNOWN)))
+    document = sf.array(_annotation("document", sf.array_join(texts, " ")))
+    tokens = sf.transform(texts, lambda piece: _annotation("token", piece))
+    scores = sf.map_filter(
+        sf.get(_OUTPUT, sf.lit(0))["metadata"], lambda name, _: name != sf.lit("sentence")
+    )
+    probabilities = sf.transform_values(scores, lambda _, value: value.cast("double"))
+    return (
+        pipeline.stages[-1]
+        .transform(
+            frame.select(
+                "*",
+                document.alias(_DOCUMENT, metadata={"annotatorType": "document"}),
+                tokens.alias(_TOKENS, metadata={"annotatorType": "token"}),
+            )
+        )
+        .withColumn(output, sf.when(sf.size(known) > 0, probabilities))
+        .drop(_DOCUMENT, _TOKENS, _OUTPUT)
+    )
+
+
+def _annotation(kind: str, text: "Column") -> "Column":
+    """A Spark NLP annotation; all of a row begin and end at 0, which puts them in one sentence."""
+    from pyspark.sql import functions as sf
+
+    return sf.struct(
+        sf.lit(kind).alias("annotatorType"),
+        sf.lit(0).alias("begin"),
+        sf.lit(0).alias("end"),
+        text.alias("result"),
+        sf.create_map(sf.lit("sentence"), sf.lit("0")).alias("metadata"),
+        sf.array().cast("array<float>").alias("embeddings"),
+    )

@@ -1,0 +1,143 @@
+"""Runs the Ivy inside PySpark, which fetches jars and all that they depend on.
+
+Which jars are fetched, and whether they are the locked ones, is for `jars` to say.
+"""
+
+import logging
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+from qa_assets.local import process
+from qa_assets.local.java import java_executable, system_java
+
+logger = logging.getLogger(__name__)
+
+_STALLED_S = 180.0
+_PROXY = "JAVA_TOOL_OPTIONS=-Dhttps.proxyHost=... -Dhttps.proxyPort=..."
+_SETTINGS = """<ivysettings>
+  <settings defaultResolver="central"/>
+  <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
+</ivysettings>
+"""
+
+
+class JarError(RuntimeError):
+    """Jars that cannot be fetched, or are not the locked ones; names them and the remedy."""
+
+
+def retrieve(
+    name: str, coordinates: Sequence[str], excluded: Iterable[str], out: Path, cache: Path
+) -> dict[str, str]:
+    """Fetch jars with their dependencies.
+
+    Args:
+        name: what messages call them.
+        coordinates: `organisation:module:version` of each.
+        excluded: modules that are left out wherever they are depended on.
+        out: an empty directory, for the jars and Ivy's own files.
+        cache: of Ivy, where a retry goes on. A cache of our own: a shared Maven cache that holds a
+            .pom without its .jar makes Ivy fail.
+
+    Returns:
+        Coordinates by the name of the jar's file in `out`.
+
+    Raises:
+        JarError: something cannot be fetched.
+        JavaError: there is no Java to run Ivy on.
+    """
+    java = system_java() or java_executable()  # the system's knows private authorities
+    settings, module, log = out / "settings.xml", out / "ivy.xml", out / "ivy.log"
+    settings.write_text(_SETTINGS)
+    module.write_text(_module(name, coordinates, excluded))
+    # fmt: off
+    command: list[str | Path] = [
+        java, "-Xmx256m", f"-Divy.default.ivy.user.dir={cache}",
+        "-jar", next(pyspark_jars().glob("ivy-*.jar")),
+        "-settings", settings, "-ivy", module, "-cache", cache,
+        "-types", "jar", "bundle", "-confs", "default",
+        "-retrieve", f"{out}/[organisation]:[artifact]:[revision](:[classifier]).[ext]",
+    ]
+    # fmt: on
+    if _run(command, log, cache, name) != 0:
+        raise JarError(_explain(name, log.read_text(errors="replace")))
+    jars = {}
+    for jar in sorted(out.glob("*:*.jar")):
+        file = "-".join(jar.name.split(":")[1:])
+        jar.rename(out / file)
+        jars[file] = jar.stem
+    return jars
+
+
+def pyspark_jars() -> Path:
+    """The directory of the jars that PySpark ships."""
+    spec = find_spec("pyspark")  # not imported: it takes long
+    if spec is None or spec.origin is None:
+        raise JarError("PySpark is not installed: pip install pyspark")
+    return Path(spec.origin).parent / "jars"
+
+
+def _module(name: str, coordinates: Sequence[str], excluded: Iterable[str]) -> str:
+    dependencies = []
+    for coordinate in coordinates:
+        org, module, rev = map(quoteattr, coordinate.split(":"))
+        dependencies.append(f'<dependency org={org} name={module} rev={rev} conf="default"/>')
+    return "\n".join(
+        [
+            f'<ivy-module version="2.0"><info organisation="qa_assets" module="{name}"/>',
+            '<configurations><conf name="default"/></configurations><dependencies>',
+            *dependencies,
+            *(f"<exclude module={quoteattr(module)}/>" for module in sorted(excluded)),
+            "</dependencies></ivy-module>",
+        ]
+    )
+
+
+def _run(command: Sequence[str | Path], log: Path, cache: Path, name: str) -> int:
+    """Run Ivy and log its progress every few seconds; returns its exit code."""
+    ivy = process.start(command, log)
+    fetched, changed = 0, time.monotonic()
+    try:
+        while True:
+            try:
+                return ivy.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                before, fetched = fetched, _size(cache)
+            if fetched != before:
+                changed = time.monotonic()
+            elif time.monotonic() - changed > _STALLED_S:
+                raise JarError(
+                    f"the {name} jars: nothing was fetched for {_STALLED_S:.0f} s: check the "
+                    f"network and the proxy ({_PROXY}), try again"
+                )
+            logger.info("resolving the %s jars: %.1f MB fetched", name, fetched / 1e6)
+    finally:
+        process.stop(ivy, grace_s=5)
+
+
+def _size(directory: Path) -> int:
+    """Bytes of all files below a directory that is being written to."""
+    sizes = 0
+    for path in directory.rglob("*"):
+        try:
+            sizes += path.stat().st_size
+        except FileNotFoundError:  # renamed since
+            continue
+    return sizes
+
+
+def _explain(name: str, log: str) -> str:
+    failed = re.findall(r"(?:::|\[FAILED\s*\]) (\S+#\S+;[^\s:!]+)", log)
+    failed = [artefact.replace("#", ":").replace(";", ":") for artefact in failed]
+    artefacts = ", ".join(list(dict.fromkeys(failed))[:3]) or "nothing was resolved"
+    errors = re.findall(r"(Server access error.*|Host .* not found.*|.*Exception: .*)", log)
+    why = f" ({errors[0].strip()})" if errors else ""
+    return (
+        f"the {name} jars cannot be fetched: {artefacts}{why}. Check the network, the proxy "
+        f"({_PROXY}) and, behind a private certificate authority, that JAVA_HOME is a Java that "
+        "trusts it; then try again"
+    )
