@@ -49,20 +49,16 @@ def _resolved(outputs: Sequence[Prediction]) -> list[Prediction]:
 def _transformers(directory: Path) -> Predict:
     import torch
 
-    from qa_assets.models import base_model
-    from qa_assets.models.decoding import generate
+    from qa_assets.models.family import PredictOptions
+    from qa_assets.models.seq2seq import Seq2Seq
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model, tokenizer = base_model.load(directory)
-
-    def predict(examples: Sequence[Example]) -> list[Prediction]:
-        texts = generate(
-            model, tokenizer, list(map(source_of, examples)),
-            max_new_tokens=MAX_NEW_TOKENS, batch_size=16, precision="fp32",
-        )  # fmt: skip
-        return _resolved([Prediction(text) for text in texts])
-
-    return predict
+    models = Seq2Seq()
+    model, tokenizer = models.load(directory, QA)
+    options = PredictOptions(max_new_tokens=MAX_NEW_TOKENS, batch_size=16, precision="fp32")
+    return lambda examples: _resolved(
+        models.outputs(model, tokenizer, list(map(source_of, examples)), options)
+    )
 
 
 def _onnx(directory: Path) -> Predict:

@@ -28,13 +28,15 @@ pytest_plugins = ["qa_assets_tests.training_fixtures"]
 
 ENGINES = {"jars_dir", "processes"}
 """Fixtures of tests that start Spark, Kafka, Ray or other processes; most have the first."""
+MODELS = {"base", "model_dir", "candidate_model"}
+"""Fixtures that make a model, which tests train, convert or ask."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by the fixtures that it uses, directly or not."""
     for item in items:
-        used = ENGINES.intersection(getattr(item, "fixturenames", ()))
+        used = (ENGINES | MODELS).intersection(getattr(item, "fixturenames", ()))
         item.add_marker("integration" if used else "unit")
 
 

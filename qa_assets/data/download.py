@@ -1,4 +1,4 @@
-"""Downloads of files whose SHA-256 is known: gone on with after a break, kept once whole."""
+"""Downloads of files whose SHA-256 is known: resumed when interrupted, cached when complete."""
 
 import logging
 import time
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 def download(url: str, sha256: str, into: Path, backoff_s: float = 1.0) -> Path:
-    """Fetch `url` into the directory `into`, unless it lies there whole.
+    """Download a file into a directory, unless it is there already.
 
-    What a broken connection or an ended process left is gone on with. Refusals that may pass (429
-    and 5xx) and breaks are tried again, each after twice the pause of the one before.
+    A partial download of an earlier connection or process is resumed. Broken connections and
+    temporary refusals (429, 5xx) are retried with exponential backoff.
 
     Raises:
-        SourceError: it cannot be had, or its SHA-256 is another; nothing is kept of the latter.
+        SourceError: it cannot be fetched, or has another SHA-256 and is removed.
     """
     into.mkdir(parents=True, exist_ok=True)
     whole = into / url.rsplit("/", 1)[-1]
@@ -44,37 +44,37 @@ def download(url: str, sha256: str, into: Path, backoff_s: float = 1.0) -> Path:
         session.mount(url, HTTPAdapter(max_retries=retry))
         for attempt in range(_ATTEMPTS):
             try:
-                _continue(session, url, part)
+                _resume(session, url, part)
                 break
             except requests.exceptions.RequestException as error:
-                if attempt + 1 == _ATTEMPTS or not _may_pass(error):
+                refused = error.response is not None  # after the retries of the adapter
+                if refused or attempt + 1 == _ATTEMPTS:
                     raise SourceError(
-                        f"cannot download {url} ({error}): check the network and try again, what"
-                        " is there is kept; or name as `data.source` a directory that holds"
+                        f"cannot download {url} ({error}): check the network and try again, which"
+                        " resumes the download; or name as `data.source` a directory that holds"
                         " the files"
                     ) from None
                 pause = backoff_s * 2**attempt
                 logger.info("%s broke off (%s): again in %.0f s", whole.name, error, pause)
                 time.sleep(pause)
-    found = hash_files(part)
-    if found != sha256:
+    actual = hash_files(part)
+    if actual != sha256:
         part.unlink()
         raise SourceError(
-            f"{url} has SHA-256 {found}, not {sha256}: it was changed, there or on the way. Nothing"
-            " was replaced; try again, or name as `data.source` a directory with files that"
-            " you trust"
+            f"{url} has SHA-256 {actual}, not {sha256}: it was changed, there or on the way. It was"
+            " removed; try again, or name as `data.source` a directory with files that you trust"
         )
     part.replace(whole)
     return whole
 
 
-def _continue(session: requests.Session, url: str, part: Path) -> None:
-    """Append what is missing, as far as the connection holds."""
+def _resume(session: requests.Session, url: str, part: Path) -> None:
+    """Append what is missing of a file."""
     # training on a machine without rich imports this module, and downloads nothing
     from rich.filesize import decimal
 
     have = part.stat().st_size if part.exists() else 0
-    # no compression on the way: ranges count the bytes of the file
+    # uncompressed, since ranges count the bytes of the file
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with session.get(url, stream=True, timeout=30, headers=headers) as response:
         if have and response.status_code == _COMPLETE:
@@ -91,8 +91,3 @@ def _continue(session: requests.Session, url: str, part: Path) -> None:
                 if time.monotonic() - logged > _EVERY_S or have == size:
                     logged = time.monotonic()
                     logger.info("%s: %s of %s", part.stem, decimal(have), decimal(size))
-
-
-def _may_pass(error: requests.exceptions.RequestException) -> bool:
-    """Whether the same request may succeed later: not where the server has refused it."""
-    return error.response is None

@@ -1,7 +1,7 @@
-"""Leakage: which texts of the test split are in train as well, or nearly so.
+"""Leakage: texts of the test split that train has as well, or nearly so.
 
-An exact join by similarity, with the prefix filter of Chaudhuri et al. (2006): two sets of words
-that are so much alike share one of their few rarest words. No hashes, so nothing is missed.
+An exact similarity join with the prefix filter of Chaudhuri et al. (2006): two sets of words that
+are similar enough share one of their few rarest words. Unlike MinHash it misses no pair.
 """
 
 import math
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 NEAR = 0.8
-"""Texts are nearly the same whose sets of words have this Jaccard similarity, or more."""
+"""Least Jaccard similarity of the sets of words of texts that count as near-duplicates."""
 
 _MATCH = "field string, number int, same boolean, similarity double, text string"
 _EXAMPLES = 10
@@ -28,13 +28,13 @@ Words = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Leakage:
-    """How much of an input field of test is in train as well.
+    """How many texts of an input field of test are in train.
 
     Attributes:
-        texts: distinct ones of test.
-        same: of these, in train too: equal but for case, punctuation and blanks.
-        near: others, with a text in train whose words are as in `NEAR`.
-        examples: the nearest of the near: `similarity, test, train`.
+        texts: distinct texts of test.
+        same: those that train has: equal but for case, punctuation and blanks.
+        near: others, of which train has a near-duplicate.
+        examples: the most similar of these: `similarity, test, train`.
     """
 
     texts: int
@@ -64,44 +64,43 @@ def leakage(train: "DataFrame", test: "DataFrame", fields: Sequence[str]) -> dic
 
 
 def words_of(text: str) -> Words:
-    """The words of a text in lower case, without marks."""
+    """The words of a text, case-folded, without punctuation."""
     return tuple(_WORD.findall(text.casefold()))
 
 
 class Index:
-    """Texts to be looked up by their rarest words.
+    """An inverted index of texts by their rarest words.
 
     Attributes:
-        texts: by number, those that differ in their words.
+        texts: by number; of texts with the same words the first.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        different: dict[Words, str] = {}
+        distinct: dict[Words, str] = {}
         for text in texts:
-            different.setdefault(words_of(text), text)
-        self.texts = list(different.values())
-        self._words = list(different)
-        self._frequency = Counter(word for words in different for word in set(words))
+            distinct.setdefault(words_of(text), text)
+        self.texts = list(distinct.values())
+        self._words = list(distinct)
+        self._frequency = Counter(word for words in distinct for word in set(words))
         self._by_word: dict[str, list[int]] = {}
-        for number, words in enumerate(different):
+        for number, words in enumerate(distinct):
             for word in self._rarest(set(words)):
                 self._by_word.setdefault(word, []).append(number)
 
     def find(self, words: Words) -> Iterator[tuple[int, bool, float]]:
-        """Number, sameness and similarity of the texts that are the same or near."""
+        """Number, equality and similarity of the texts that are equal or near-duplicates."""
         query = set(words)
         candidates = {
             number for word in self._rarest(query) for number in self._by_word.get(word, ())
         }
         for number in candidates:
-            other = set(self._words[number])
-            shared = len(query & other)
-            similarity = shared / (len(query) + len(other) - shared)
+            candidate = set(self._words[number])
+            similarity = len(query & candidate) / len(query | candidate)
             if similarity >= NEAR:
                 yield number, self._words[number] == words, similarity
 
     def _rarest(self, words: set[str]) -> list[str]:
-        """The prefix filter: any text with Jaccard >= NEAR shares one of these words."""
+        """The prefix filter: any set with Jaccard similarity >= NEAR has one of these words."""
         count = len(words) - math.ceil(NEAR * len(words)) + 1
         order = sorted(words, key=lambda word: (self._frequency[word], word))
         return order[:count]
@@ -110,7 +109,7 @@ class Index:
 def _search(
     batches: "Iterable[pa.RecordBatch]", indexes: dict[str, Index]
 ) -> "Iterator[pa.RecordBatch]":
-    """The nearest text of a part of train for each text of the indexes; columns as in `_MATCH`."""
+    """The most similar text of a part of train for each indexed text; columns as in `_MATCH`."""
     import pyarrow as pa
 
     nearest: dict[tuple[str, int], tuple[bool, float, str]] = {}
@@ -120,10 +119,8 @@ def _search(
                 for number, same, similarity in index.find(words_of(text)):
                     match = (same, similarity, text)
                     nearest[name, number] = max(nearest.get((name, number), match), match)
-    rows = [(*key, *value) for key, value in nearest.items()]
-    names = [column.split()[0] for column in _MATCH.split(", ")]
     types = (pa.string(), pa.int32(), pa.bool_(), pa.float64(), pa.string())
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    yield pa.record_batch(
-        [pa.array(list(values), kind) for values, kind in zip(columns, types, strict=True)], names
-    )
+    names = [column.split()[0] for column in _MATCH.split(", ")]
+    rows = [dict(zip(names, (*key, *match), strict=True)) for key, match in nearest.items()]
+    schema = pa.schema(list(zip(names, types, strict=True)))
+    yield pa.RecordBatch.from_pylist(rows, schema)

@@ -26,7 +26,7 @@ one, `valid`; else valid examples are held out of train."""
 TEST = "test"
 HUB = "hf:"
 
-_TEST_STEMS = ("dev", "validation", "test")  # by precedence
+_STEMS = {TRAIN: ("train",), VALID: ("valid",), DEV: ("dev", "validation", "test")}
 _SUFFIX = r"([-_]v?\d[\d.]*)?\.(json|jsonl|ndjson|parquet|csv|tsv|txt)"
 _REMEDY = (
     "name a place that holds train.json and dev.json (or .jsonl, .parquet; docs/data.md has"
@@ -117,24 +117,16 @@ def locate(source: str) -> list[RawFile]:
 def _choose(names: Iterable[str], place: str) -> list[tuple[str, str]]:
     """Role and name of each file to take."""
     names = sorted(names)
-    train = _matching(names, "train")
-    tests = [name for stem in _TEST_STEMS for name in _matching(names, stem)]
-    if not train or not tests:
-        stems = " or ".join(_TEST_STEMS)
-        raise SourceError(f"no {'train' if not train else stems} file in {place}: {_REMEDY}")
-    chosen = [(TRAIN, train[0])]
-    valid = _matching(names, "valid")
-    if valid:
-        chosen.append((VALID, valid[0]))
-    chosen.append((DEV, tests[0]))
-    for role, matches in ((TRAIN, train), (VALID, valid), (DEV, tests)):
+    chosen = []
+    for role, stems in _STEMS.items():
+        matches = [name for stem in stems for name in names if re.fullmatch(stem + _SUFFIX, name)]
+        if matches:
+            chosen.append((role, matches[0]))
+        elif role != VALID:
+            raise SourceError(f"no {' or '.join(stems)} file in {place}: {_REMEDY}")
         if len(matches) > 1:
             logger.info("%s: %s is taken for %s, not %s", place, matches[0], role, matches[1:])
     return chosen
-
-
-def _matching(names: Iterable[str], stem: str) -> list[str]:
-    return [name for name in names if re.fullmatch(stem + _SUFFIX, name)]
 
 
 def _from_address(address: str, out: Path) -> list[RawFile]:

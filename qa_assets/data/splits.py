@@ -1,6 +1,6 @@
-"""Checked records to Parquet splits with Spark: whole groups, seeded, the same on any machine.
+"""Splits validated records into Parquet with Spark: by group, seeded, the same on any machine.
 
-Where the data says what is valid and test, that is kept; else groups of train are held out.
+A part that the data itself names as valid or test is kept; else groups of train are held out.
 """
 
 import hashlib
@@ -36,23 +36,22 @@ _CANDIDATES = 16
 
 logger = logging.getLogger(__name__)
 
-
 Strata = Counter[str]
 """Examples by stratum, of a group or of a split."""
 
 
 class SplitError(ValueError):
-    """Data that cannot be split as the settings ask."""
+    """Data that cannot be split by these settings."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What was made of the data files.
+    """Facts of the splits that were written.
 
     Attributes:
-        task: with what it learnt from train.
+        task: fitted to train.
         splits: facts of each, in the order of `NAMES`.
-        files: what validation found in each file, by name.
+        files: summary of each file's records, by name.
         leakage: by input field, what test shares with train.
     """
 
@@ -70,12 +69,12 @@ def make_splits(
     out: Mapping[str, Path],
     rejected: Path,
 ) -> Splits:
-    """Check the records of all files; write the good ones as three splits, the bad ones apart.
+    """Validate the records of all files; write three splits, and the table of rejected records.
 
     Args:
         spark: a running session.
-        task: reads and checks the files.
-        files: as `sources.fetch` named them.
+        task: reads and validates the files.
+        files: as `sources.fetch` names them.
         data: seed, sizes and limits.
         out: the directory of each split, by name.
         rejected: the directory of the rejected records.
@@ -94,28 +93,26 @@ def make_splits(
     task = task.fit(good.where(f"part = '{TRAIN}'"))
     groups = _groups(good)
     held_out: dict[str, str] = {}
-    for name in (TEST, VALID):  # what the data does not tell apart comes from train
-        if name not in groups:
+    for name in (TEST, VALID):
+        if name not in groups:  # the data has no such part
             chosen = hold_out(groups[TRAIN], data.valid_examples, data.seed)
             groups[name] = {group: groups[TRAIN].pop(group) for group in chosen}
             held_out |= dict.fromkeys(chosen, name)
     good = _moved(spark, good, held_out)
-    most = {
+    limits = {
         TRAIN: data.train_examples,
         VALID: min(data.valid_examples, data.eval_examples or data.valid_examples),
         TEST: data.eval_examples,
     }
     for name in NAMES:
         total = sum(groups[name].values(), Strata())
-        frame, count = _sample(good.where(f"part = '{name}'"), total, most[name], data.seed)
-        number = -(-count // _ROWS_PER_FILE)
-        # side by side, rows that share a long text take the room of one
+        frame, count = _sample(good.where(f"part = '{name}'"), total, limits[name], data.seed)
+        parts = -(-count // _ROWS_PER_FILE)
+        # zstd compresses a long text that neighbouring rows share to the size of one copy
         text = f"inputs.{list(task.messages.inputs)[-1]}"
-        _write(
-            frame.select(*COLUMNS).repartition(number, text).sortWithinPartitions(text, "id"),
-            out[name],
-        )
-        logger.info("%s split: %d examples in %d files", name, count, number)
+        rows = frame.select(*COLUMNS).repartition(parts, text).sortWithinPartitions(text, "id")
+        _write(rows, out[name])
+        logger.info("%s split: %d examples in %d files", name, count, parts)
     read.unpersist()
     written = {name: spark.read.parquet(str(out[name])) for name in NAMES}
     shared = leakage(written[TRAIN], written[TEST], list(task.messages.inputs))
@@ -124,7 +121,7 @@ def make_splits(
 
 def _require_good(path: Path, summary: records.Summary) -> None:
     logger.info(
-        "%s: %d records, %d rejected%s, %d with a value put right",
+        "%s: %d records, %d rejected%s, %d with a corrected value",
         path.name, summary.records, summary.rejected,
         f" {summary.reasons}" if summary.reasons else "", summary.repaired,
     )  # fmt: skip
@@ -133,7 +130,7 @@ def _require_good(path: Path, summary: records.Summary) -> None:
 
 
 def file_of(split: str, names: Iterable[str]) -> str:
-    """The data file that a split was made of."""
+    """The data file of a split."""
     by_part = {part_of(name): name for name in names}
     return by_part.get(split, by_part[TRAIN])
 
@@ -147,7 +144,7 @@ def _groups(good: "DataFrame") -> dict[str, dict[str, Strata]]:
 
 
 def _moved(spark: "SparkSession", good: "DataFrame", held_out: Mapping[str, str]) -> "DataFrame":
-    """The records with groups of train in the part that they are held out for."""
+    """The records with `part` changed for groups of train that are held out."""
     from pyspark.sql import functions as sf
 
     if not held_out:
@@ -160,33 +157,30 @@ def _moved(spark: "SparkSession", good: "DataFrame", held_out: Mapping[str, str]
 
 
 def hold_out(groups: Mapping[str, Strata], examples: int, seed: int) -> list[str]:
-    """Names of whole groups with at least so many examples in all.
+    """Choose groups that have at least so many examples together.
 
-    Groups come in a seeded order that does not depend on the machine; of the next few, that one is
-    taken which brings the shares of the strata nearest to those of all.
+    Groups are drawn in a seeded order that does not depend on the machine; of the next
+    `_CANDIDATES`, the group is taken that brings the shares of the strata nearest to those of all.
 
     Raises:
         SplitError: no group would be left.
     """
     total = sum(groups.values(), Strata())
-    # the shares of all strata but one say everything
+    # the last share follows from the others
     shares = {stratum: total[stratum] / total.total() for stratum in sorted(total)[1:]}
     waiting = sorted(groups, key=lambda group: _seeded(seed, group))
     chosen: list[str] = []
-    have = Strata()
-    while have.total() < examples and waiting:
+    held = Strata()
 
-        def excess(group: str, have: Strata = have) -> float:
-            size = have.total() + groups[group].total()
-            return sum(
-                abs(have[stratum] + groups[group][stratum] - share * size)
-                for stratum, share in shares.items()
-            )
+    def imbalance(group: str) -> float:
+        after = held + groups[group]
+        return sum(abs(after[stratum] - share * after.total()) for stratum, share in shares.items())
 
-        best = min(waiting[:_CANDIDATES], key=excess)
+    while held.total() < examples and waiting:
+        best = min(waiting[:_CANDIDATES], key=imbalance)
         waiting.remove(best)
         chosen.append(best)
-        have = have + groups[best]
+        held += groups[best]
     if not waiting:
         raise SplitError(
             f"holding out {examples} examples leaves no group to train on ({len(groups)} groups,"
@@ -202,22 +196,22 @@ def _seeded(seed: int, text: str) -> str:
 def _sample(
     frame: "DataFrame", total: Strata, limit: int | None, seed: int
 ) -> "tuple[DataFrame, int]":
-    """At most `limit` rows with the same shares of the strata, the same on any machine."""
+    """At most `limit` rows, the same on any machine, that keep the shares of the strata."""
     from pyspark.sql import Window
     from pyspark.sql import functions as sf
 
     if limit is None or limit >= total.total():
         return frame, total.total()
     counts: dict[str, int] = {}
-    for stratum in sorted(total, reverse=True):  # each gets its share of what is left
-        left = limit - sum(counts.values())
-        of = sum(count for other, count in total.items() if other not in counts)
-        counts[stratum] = round(left * total[stratum] / of)
+    rows_left, limit_left = total.total(), limit
+    for stratum in sorted(total, reverse=True):
+        counts[stratum] = round(limit_left * total[stratum] / rows_left)
+        rows_left, limit_left = rows_left - total[stratum], limit_left - counts[stratum]
     order = sf.sha2(sf.concat(sf.lit(f"{seed}:"), sf.col("id")), 256)
-    most = sf.create_map(*(sf.lit(item) for pair in counts.items() for item in pair))
-    place = sf.row_number().over(Window.partitionBy("stratum").orderBy(order))
-    numbered = frame.withColumn("place", place)
-    return numbered.where(sf.col("place") <= most[sf.col("stratum")]), limit
+    limits = sf.create_map(*(sf.lit(item) for pair in counts.items() for item in pair))
+    rank = sf.row_number().over(Window.partitionBy("stratum").orderBy(order))
+    ranked = frame.withColumn("rank", rank)
+    return ranked.where(sf.col("rank") <= limits[sf.col("stratum")]), limit
 
 
 def _write(frame: "DataFrame", path: Path) -> None:

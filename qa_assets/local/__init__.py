@@ -1,1 +1,1 @@
-"""What a laptop lacks: Java, jars, a Kafka broker."""
+"""What a laptop lacks, and a cluster has: Java, jars, a Kafka broker."""

@@ -1,7 +1,7 @@
-"""A Kafka broker on loopback that needs no Docker and lives as long as it is needed, no longer.
+"""The embedded Kafka broker: one node in KRaft mode on loopback, run as a child process.
 
-One node in KRaft mode, from the jars of `qa_assets.local.jars`. What it holds stays in its data
-directory between runs. For development: it neither authenticates nor replicates.
+For development: it does not replicate, and authenticates nobody unless it is `secured`. Topics stay
+in its data directory from run to run.
 """
 
 import ipaddress
@@ -13,7 +13,7 @@ import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,38 +37,37 @@ _LOG_CONFIG = Path(__file__).with_name("broker-log4j2.properties")
 
 
 class BrokerError(RuntimeError):
-    """The broker cannot be run; the message says why and what to change."""
+    """The broker cannot run; the message names the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class Broker:
-    """A broker that answers."""
+    """A running broker; `started` is false for one that was running before."""
 
     bootstrap_servers: str
     pid: int
     log: Path
     started: bool
-    """Whether it was started for the caller; else it was running already and stays."""
 
 
 @contextmanager
 def broker(
     data_dir: Path, bootstrap_servers: str, jars_dir: Path, secured: Secured | None = None
 ) -> Iterator[Broker]:
-    """Have a broker for the length of the block.
+    """Run a broker for the length of the block.
 
-    One that runs on the data directory already is used and left running; else one is started, and
-    stopped at the end. It ends too when this process, or the thread that called, is killed.
+    A broker that runs on the data directory already is used and left running. A broker that is
+    started here also ends when this process, or the calling thread, is killed.
 
     Args:
-        data_dir: its log segments, properties, log file and pid; made where it is missing.
+        data_dir: its log segments, properties, log file and pid; created if it is missing.
         bootstrap_servers: `host:port` of loopback to listen on.
         jars_dir: see `ensure_jars`.
-        secured: have clients log in, over TLS.
+        secured: makes clients log in, over TLS.
 
     Raises:
         BrokerError: the address cannot be used, or the broker does not come up.
-        JarError: its jars are not there and cannot be fetched.
+        JarError: its jars cannot be fetched.
         JavaError: there is no Java 17.
     """
     host, port = _loopback(bootstrap_servers)
@@ -95,19 +94,17 @@ def broker(
         _format(java, properties, secured.format_options() if secured else [])
     log.unlink(missing_ok=True)
     started = time.monotonic()
-    # SIGTERM it may take minutes over, and nobody would be there to insist; it recovers its log
+    # SIGKILL: after SIGTERM it may take minutes, and it recovers its log at the next start
     child = process.start([*java, "kafka.Kafka", properties], log, orphaned=signal.SIGKILL)
     try:
-        pid_file.write_text(
-            json.dumps(
-                {
-                    "pid": child.pid,
-                    "created": _created(child.pid),
-                    "bootstrap_servers": bootstrap_servers,
-                }
+        running_as = {"pid": child.pid, "created": _created(child.pid)}
+        pid_file.write_text(json.dumps(running_as | {"bootstrap_servers": bootstrap_servers}))
+        if not _comes_up(client, lambda: child.poll() is None):
+            ended = f"did not answer in {_START_S:.0f} s" if child.poll() is None else "ended"
+            raise BrokerError(
+                f"the Kafka broker on {bootstrap_servers} {ended}; the end of {log}:\n"
+                f"{_tail(log.read_text(errors='replace'))}"
             )
-        )
-        _wait_until_up(child, client, log)
         logger.info("Kafka broker on %s in %.1f s", bootstrap_servers, time.monotonic() - started)
         yield Broker(bootstrap_servers, child.pid, log, started=True)
     finally:
@@ -116,10 +113,7 @@ def broker(
 
 
 def _loopback(bootstrap_servers: str) -> tuple[str, int]:
-    """Host and port, where they are those of one loopback address.
-
-    The broker lets anybody in, so it must not be reached from outside.
-    """
+    """Host and port, if they are on loopback: the broker must not be reached from outside."""
     host, _, port = bootstrap_servers.rpartition(":")
     try:
         if ipaddress.IPv4Address("127.0.0.1" if host == "localhost" else host).is_loopback:
@@ -146,17 +140,17 @@ def _require_free(host: str, port: int) -> None:
 
 
 def _running(data_dir: Path, client: dict[str, str]) -> Broker | None:
-    """The broker that runs on the data directory, if any.
+    """The broker that runs on the data directory, if there is one.
 
     Raises:
-        BrokerError: it runs on another address, or does not answer.
+        BrokerError: it listens on another address, or does not answer.
     """
     try:
         known = json.loads((data_dir / "broker.pid").read_text())
         pid, created, address = known["pid"], known["created"], known["bootstrap_servers"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if _created(pid) != created:  # ended, and the pid perhaps another process's by now
+    if _created(pid) != created:  # ended; its pid may be reused
         return None
     log = data_dir / "broker.log"
     if address != client["bootstrap.servers"]:
@@ -164,17 +158,13 @@ def _running(data_dir: Path, client: dict[str, str]) -> Broker | None:
             f"a broker runs on {data_dir} already, on {address}: end what started it "
             f"(process {pid}), or set {SETTING}={address}"
         )
-    deadline = time.monotonic() + _START_S  # it may just be starting
-    while not _answers(client):
-        if time.monotonic() < deadline:
-            time.sleep(0.1)
-            continue
+    if not _comes_up(client, lambda: True):  # it may just be starting
         raise BrokerError(f"the broker on {data_dir} (process {pid}) does not answer; log: {log}")
     return Broker(address, pid, log, started=False)
 
 
 def _created(pid: int) -> float | None:
-    """When a process was started, in seconds since the epoch; none: it is not there."""
+    """When a process was started, in seconds since the epoch; None: it has ended."""
     try:
         child = psutil.Process(pid)
         return None if child.status() == psutil.STATUS_ZOMBIE else child.create_time()
@@ -202,12 +192,12 @@ def _write_properties(data_dir: Path, host: str, port: int, secured: Secured | N
         "transaction.state.log.num.partitions": "1",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
-        # one that was killed holds its place so long: the next could not start before
+        # a killed broker stays registered for so long, and the next cannot start before
         "broker.session.timeout.ms": "6000",
         "broker.heartbeat.interval.ms": "2000",
         "group.initial.rebalance.delay.ms": "0",
         "log.segment.bytes": str(16 * 1024 * 1024),
-        "log.retention.hours": "-1",  # a question is not lost because it waited
+        "log.retention.hours": "-1",  # requests may wait for long
         "num.network.threads": "2",
         "num.io.threads": "2",
         "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
@@ -228,7 +218,7 @@ def _free_port(host: str) -> int:
 
 
 def _format(java: list[str | Path], properties: Path, options: list[str]) -> None:
-    """Prepare an empty data directory, as KRaft wants it, with a cluster id of its own."""
+    """Format an empty data directory for KRaft, with a new cluster id."""
     cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     if cluster_id.startswith("-"):  # would be read as an option
         cluster_id = "A" + cluster_id[1:]
@@ -247,23 +237,20 @@ def _format(java: list[str | Path], properties: Path, options: list[str]) -> Non
         )
 
 
-def _wait_until_up(child: "subprocess.Popen[bytes]", client: dict[str, str], log: Path) -> None:
+def _comes_up(client: dict[str, str], alive: Callable[[], bool]) -> bool:
+    """Wait until the broker answers, for a minute at most and as long as it is alive."""
     deadline = time.monotonic() + _START_S
-    while child.poll() is None and time.monotonic() < deadline:
+    while alive() and time.monotonic() < deadline:
         if _answers(client):
-            return
+            return True
         time.sleep(0.1)
-    outcome = "ended" if child.poll() is not None else f"did not answer in {_START_S:.0f} s"
-    raise BrokerError(
-        f"the Kafka broker on {client['bootstrap.servers']} {outcome}; the end of {log}:\n"
-        f"{_tail(log.read_text(errors='replace'))}"
-    )
+    return False
 
 
 def _answers(client: dict[str, str]) -> bool:
-    """Whether the broker answers a client with its metadata."""
+    """Whether the broker returns its metadata."""
     host, _, port = client["bootstrap.servers"].rpartition(":")
-    with socket.socket() as probe:  # first, since librdkafka waits between tries to connect
+    with socket.socket() as probe:  # librdkafka would wait between attempts to connect
         probe.settimeout(1)
         if probe.connect_ex((host, int(port))) != 0:
             return False
@@ -277,6 +264,6 @@ def _answers(client: dict[str, str]) -> bool:
 
 
 def _tail(text: str) -> str:
-    """The last lines of a log, less Java's stack traces."""
+    """The last lines of a log without Java's stack traces."""
     lines = [line for line in text.strip().splitlines() if not line.startswith("\tat ")]
     return "\n".join(lines[-12:])

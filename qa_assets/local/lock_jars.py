@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qa_assets.core.files import hash_files, write_json
-from qa_assets.local.jars import ALL, LOCK, JarSet, fetch, wanted
+from qa_assets.local.jars import ALL, LOCK, JarSet, fetch, resolved_from
 
 
 def lock(name: JarSet) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def lock(name: JarSet) -> dict[str, Any]:
             }
             for file in sorted(coordinates)
         }
-    return {"wanted": wanted(name), "jars": jars}
+    return {"resolved_from": resolved_from(name), "jars": jars}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Child processes that never outlive this one: how the broker and the jar resolver are run."""
+"""Child processes that end with this one."""
 
 import ctypes
 import os
@@ -10,18 +10,19 @@ from contextlib import nullcontext
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-# looked up here, since little may be done between fork and exec
+# looked up here: between fork and exec little is safe
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def start(
     command: Sequence[str | Path], log: Path | None, orphaned: signal.Signals = signal.SIGTERM
 ) -> "subprocess.Popen[bytes]":
-    """Start a process in a session of its own, its output appended to `log` or, without, ours.
+    """Start a process in a session of its own, which Ctrl-C in the terminal does not reach.
 
-    Ctrl-C in the terminal does not reach it, so that whoever started it can stop it in order. On
-    Linux the kernel sends it `orphaned` when this process ends, whatever the reason; strictly, when
-    the *thread* ends that called this, which therefore has to stay.
+    Args:
+        command: and its arguments.
+        log: its output is appended to it; None: this process's output.
+        orphaned: what the kernel sends it, on Linux, when the calling thread ends for any reason.
 
     Raises:
         OSError: the command cannot be run or the log cannot be written.
@@ -38,7 +39,7 @@ def start(
 
 
 def stop(process: "subprocess.Popen[bytes]", grace_s: float) -> None:
-    """End a process: SIGTERM, and SIGKILL where it is still there after `grace_s` seconds."""
+    """End a process by SIGTERM, and by SIGKILL if it is still there after `grace_s` seconds."""
     process.terminate()
     try:
         process.wait(grace_s)
@@ -49,11 +50,11 @@ def stop(process: "subprocess.Popen[bytes]", grace_s: float) -> None:
 
 def _end_with(parent: int, orphaned: signal.Signals) -> Callable[[], None]:
     def ask_kernel() -> None:
-        # a shell's background job ignores it, and so would all that is to be ended by it
+        # background jobs of a shell ignore it, and their children inherit that
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if _prctl is not None:
             _prctl(_PR_SET_PDEATHSIG, orphaned)
-            if os.getppid() != parent:  # it ended before it was asked for
+            if os.getppid() != parent:  # the parent ended before
                 os._exit(1)
 
     return ask_kernel

@@ -1,4 +1,4 @@
-"""The broker on loopback with TLS and SCRAM, as real clusters have them, to try their settings."""
+"""TLS and SCRAM for the embedded broker, to test the settings of real clusters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,25 +7,25 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Secured:
-    """What a broker with SASL_SSL needs.
+    """A broker's SASL_SSL listener.
 
     Attributes:
         certificate: PEM file of the broker's private key (PKCS 8, without a password) and its
             certificate.
-        client: librdkafka's options of the one client that it lets in: mechanism, user name,
-            password, and how that client trusts the certificate.
+        client: librdkafka's options of its only user: mechanism, user name, password, and how the
+            client trusts the certificate.
     """
 
     certificate: Path
     client: Mapping[str, str]
 
     def properties(self, host: str, port: int, internal: int) -> dict[str, str]:
-        """Properties of the broker, over those of one that lets anybody in.
+        """Properties of the broker, over those without a login.
 
         Args:
             host: the loopback address.
-            port: where clients come in.
-            internal: a free port on which the broker talks to itself, in plain text.
+            port: of clients.
+            internal: a free port for the broker's own connections, in plain text.
         """
         mechanism = self.client["sasl.mechanism"]
         listener = f"listener.name.sasl_ssl.{mechanism.lower()}.sasl.jaas.config"
@@ -42,6 +42,6 @@ class Secured:
         }
 
     def format_options(self) -> list[str]:
-        """Options of the tool that formats the broker's data: the one user."""
+        """Options that add the user when the broker's data is formatted."""
         name, password = self.client["sasl.username"], self.client["sasl.password"]
         return ["--add-scram", f"{self.client['sasl.mechanism']}=[name={name},password={password}]"]

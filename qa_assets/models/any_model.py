@@ -19,13 +19,10 @@ class ModelError(ValueError):
 
 
 def predict_any(model_dir: Path, task: Task, examples: Sequence[Example]) -> list[Prediction]:
-    """Predict with whatever architecture a directory holds.
+    """Predict with a model of any architecture that can do the task.
 
-    Args:
-        model_dir: of an encoder-decoder, which reads the task's prompts, of an architecture of
-            `Task.other_models`, or of a sequence classifier if the task's models are encoders.
-        task: makes prompts and predictions.
-        examples: to predict.
+    That is an encoder-decoder, which reads the task's prompts, an architecture of
+    `Task.other_models`, or, if the task's models are encoders, a sequence classifier.
 
     Raises:
         ModelError: there is no such directory, it cannot be loaded, or is of another architecture.
@@ -75,7 +72,7 @@ def _text_to_text(path: Path, task: Task, examples: Sequence[Example]) -> list[P
 
 
 def _abstention(path: Path) -> str | None:
-    """What a model of ours says to abstain; None where the directory does not tell."""
+    """The text by which a calibrated model abstains; None for any other model."""
     file = path / base_model.CALIBRATION
     if not file.is_file():
         return None

@@ -1,7 +1,6 @@
-"""Hugging Face directories: loading and saving them, and what to compute a model in.
+"""Hugging Face directories: checks, loading, saving; and the dtype to compute a model in.
 
-What a model predicts is in `family`; data and optimisation are in `qa_assets.training`. The base
-model `tiny` is made in `tiny_t5`.
+What a model predicts is in `family`. The base model `tiny` is made by `tiny_t5` or `tiny_bert`.
 """
 
 import json
@@ -80,10 +79,10 @@ def load_unchecked(
 
 
 def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
-    """Load a tokenizer that takes special tokens in a text for plain text.
+    """Load a tokenizer that reads the names of special tokens in a text as plain text.
 
-    That of a T5 reads texts as SentencePiece alone does, and so as Spark NLP does: the fast one
-    adds a piece for a trailing space.
+    That of a T5 gives the pieces of SentencePiece, as Spark NLP does; the fast one adds a piece for
+    a trailing space.
     """
     from transformers import AutoConfig, AutoTokenizer
 
@@ -107,11 +106,7 @@ def save(
 ) -> Path:
     """Write a Hugging Face directory with safetensors, replacing `out` as a whole.
 
-    Args:
-        model: the weights.
-        tokenizer: the model's.
-        out: the directory.
-        results: metrics of the weights, for `RESULTS` in it.
+    Metrics of the model are written to `RESULTS` in it.
 
     Raises:
         BaseModelError: a T5's tokenizer has no SentencePiece model, which engines need.
@@ -149,13 +144,13 @@ def dtype(model: "PreTrainedModel", precision: str) -> "torch.dtype":
 
 
 def autocast(model: "PreTrainedModel", precision: str) -> "AbstractContextManager[Any]":
-    """The context to train in: autocast to `dtype`, or nothing where that is fp32."""
+    """Autocast to `dtype`; no context where that is fp32."""
     import torch
 
     to = dtype(model, precision)
-    if to == torch.float32:
-        return nullcontext()
-    context: AbstractContextManager[Any] = torch.autocast(model.device.type, dtype=to)
+    context: AbstractContextManager[Any] = (
+        nullcontext() if to == torch.float32 else torch.autocast(model.device.type, dtype=to)
+    )
     return context
 
 
@@ -167,7 +162,7 @@ def _cpu_has_bf16() -> bool:
 
 
 def max_positions(model: "PreTrainedModel") -> int | None:
-    """The tokens that a model can read at most; None where its positions have no end."""
+    """The tokens that a model can read at most; None where its positions are relative."""
     names = ("max_encoder_position_embeddings", "max_position_embeddings")
     return next((limit for name in names if (limit := getattr(model.config, name, None))), None)
 

@@ -1,6 +1,6 @@
-"""Greedy decoding of many sources in batches of similar length.
+"""Greedy decoding of many sources in batches of similar length: from token ids to token ids.
 
-Knows token ids and texts, not tasks. The loop over tokens is in `greedy`.
+The loop over tokens is in `greedy`.
 """
 
 import logging
@@ -11,7 +11,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from qa_assets.models import base_model, t5
-from qa_assets.models.tokenization import batches_by_length, encode, pad
+from qa_assets.models.tokenization import batches_by_length, pad
 
 if TYPE_CHECKING:
     import torch
@@ -26,40 +26,6 @@ _MIN_GAP = 0.1
 """Logits between the best token and the next; of 2,000 SQuAD answers bf16 moves 1 % by more."""
 
 
-def generate(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    sources: Sequence[str],
-    *,
-    max_new_tokens: int,
-    batch_size: int,
-    precision: str = "auto",
-) -> list[str]:
-    """The greedy output for every source, in their order.
-
-    The model's `generation_config` applies, its `sequence_bias` (calibrated abstention) included.
-
-    Args:
-        model: on the device to compute on.
-        tokenizer: the model's.
-        sources: any number of texts.
-        max_new_tokens: of an output, its end included.
-        batch_size: sources decoded together.
-        precision: `auto`, `fp32` or `bf16`, see `base_model.dtype`.
-    """
-    texts = [""] * len(sources)
-    for numbers, decoded in decode(
-        model,
-        encode(tokenizer, sources),
-        batch_size=batch_size,
-        precision=precision,
-        max_new_tokens=max_new_tokens,
-    ):
-        for number, text in zip(numbers, texts_of(tokenizer, decoded.sequences), strict=True):
-            texts[number] = text
-    return texts
-
-
 def decode(
     model: "PreTrainedModel",
     ids: Sequence[list[int]],
@@ -71,15 +37,15 @@ def decode(
 ) -> "Iterator[tuple[list[int], Decoded]]":
     """Decode in batches, the longest sources first; logs progress every few seconds.
 
-    Where bf16 leaves the choice of a token in doubt, the source is decoded again in fp32, in the
-    last batches.
+    The model's `generation_config` applies, calibrated abstention included. Sources of which bf16
+    leaves the choice of a token in doubt are decoded again in fp32, in the last batches.
 
     Args:
         model: on the device to compute on.
         ids: token ids of each source.
         batch_size: sources decoded together.
         precision: see `base_model.dtype`.
-        text_start: special tokens that the model says before a text.
+        text_start: special tokens that the model puts before a text.
         options: of `model.generate`.
 
     Yields:
@@ -116,7 +82,7 @@ def decode(
 
 
 def decoder_of(model: "PreTrainedModel", dtype: "torch.dtype") -> "Decoder":
-    """What computes a model fastest without gradients."""
+    """The fastest decoder of a model."""
     if t5.applies_to(model):
         from qa_assets.models.t5.inference import InferenceT5
 
@@ -133,15 +99,7 @@ def decode_batch(
     text_start: int = 0,
     **options: Any,
 ) -> "Decoded":
-    """Decode sources together.
-
-    Args:
-        model: its generation config applies.
-        decoder: of `decoder_of` that model.
-        ids: token ids of each source.
-        text_start: special tokens that the model says before a text.
-        options: of `model.generate`.
-    """
+    """Decode sources together, with the `decoder_of` the model; for arguments see `decode`."""
     import torch
     from transformers.modeling_outputs import BaseModelOutput
 

@@ -1,6 +1,6 @@
 """Encoder-decoder models of any architecture, computed by transformers' own `forward`.
 
-`t5` does the same faster for one architecture.
+A T5 is computed by `t5`, which is faster.
 """
 
 import inspect
@@ -18,26 +18,14 @@ if TYPE_CHECKING:
 
 
 class GenericLoss(nn.Module):  # type: ignore[misc]
-    """The cross-entropy of a model's targets."""
+    """The cross-entropy of a model's targets; the model may have adapters of peft."""
 
     def __init__(self, model: "PreTrainedModel", label_smoothing: float = 0.0) -> None:
-        """Compute with a model's weights.
-
-        Args:
-            model: of transformers, with adapters of peft or without.
-            label_smoothing: share of the probability that is spread over the vocabulary.
-        """
         super().__init__()
         self.model, self.label_smoothing = model, label_smoothing
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
-        """The loss in fp32, summed over the tokens of the targets: a scalar.
-
-        Args:
-            input_ids: of shape [rows, tokens].
-            attention_mask: of that shape, 0 at padding.
-            labels: of shape [rows, target tokens], -100 at padding.
-        """
+        """See `Family.loss`."""
         logits = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -53,7 +41,7 @@ class GenericLoss(nn.Module):  # type: ignore[misc]
 
 
 def _shifted(model: Any, labels: Tensor) -> Tensor:
-    """What the decoder reads to say the labels."""
+    """The decoder's input: the labels behind its start token."""
     if hasattr(model, "prepare_decoder_input_ids_from_labels"):
         decoder_ids: Tensor = model.prepare_decoder_input_ids_from_labels(labels=labels)
         return decoder_ids
@@ -86,20 +74,16 @@ class GenericState:
 
 
 class GenericDecoder:
-    """A `greedy.Decoder` of any encoder-decoder model."""
+    """A `greedy.Decoder` of any encoder-decoder model; `dtype` is that of the encoder's products.
+
+    The decoder, which has few tokens to compute, is in fp32.
+    """
 
     def __init__(self, model: "PreTrainedModel", dtype: torch.dtype) -> None:
-        """Compute with a model's weights.
-
-        Args:
-            model: of transformers; is put into evaluation mode.
-            dtype: of the encoder's products; the decoder, which has few tokens to compute, is in
-                fp32.
-        """
         self.model, self.dtype = model.eval(), dtype
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The encoder's last hidden states, of shape [rows, tokens, d_model]."""
+        """See `greedy.Decoder`."""
         encoder, device = self.model.get_encoder(), self.model.device.type
         with torch.autocast(device, dtype=self.dtype, enabled=self.dtype != torch.float32):
             output = encoder(
@@ -110,11 +94,11 @@ class GenericDecoder:
         return encoded
 
     def start(self, encoded: Tensor, attention_mask: Tensor, max_steps: int) -> GenericState:  # noqa: ARG002
-        """The state before the first token; the cache grows as needed."""
+        """See `greedy.Decoder`."""
         return GenericState(encoded, attention_mask)
 
     def step(self, tokens: Tensor, state: GenericState) -> Tensor:
-        """The logits of the next token in fp32, of shape [rows, vocabulary]."""
+        """See `greedy.Decoder`."""
         output = self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=state.encoded),
             attention_mask=state.attention_mask,

@@ -2,8 +2,8 @@
 
 `generate` turns the generation config into logits processors and stopping criteria, and calls
 `search` with them. Its own loop computes finished rows until the last row is finished; `search`
-drops them, which are most rows where outputs have between one token and thirty. What computes the
-logits is a `Decoder`: `t5.inference` or `generic`.
+drops them: of outputs of one to thirty tokens those are most rows. Logits come from a `Decoder`:
+`t5.inference` or `generic`.
 """
 
 from dataclasses import dataclass, fields
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class State(Protocol):
-    """What a decoder keeps of some rows from token to token: a KV cache and the encoded source."""
+    """What a decoder keeps from token to token: a KV cache and the encoded sources."""
 
     def keep(self, rows: Tensor) -> None:
         """Drop all rows but those of these numbers."""
@@ -65,7 +65,7 @@ class Decoded:
 
 
 def search(
-    model: Any,  # noqa: ARG001 - the decoder has its weights
+    model: Any,  # noqa: ARG001
     input_ids: Tensor,
     logits_processor: "LogitsProcessorList",
     stopping_criteria: "StoppingCriteriaList",
@@ -75,16 +75,16 @@ def search(
     text_start: int,
     **inputs: Any,
 ) -> Decoded:
-    """Decode a batch, the most probable token at a time.
+    """Decode a batch, the most probable token at a time; called by `generate`.
 
     Args:
-        model: passed by `generate`, like the next four.
+        model: the decoder has its weights.
         input_ids: the decoder's start token, of shape [rows, 1].
         logits_processor: of the generation config.
         stopping_criteria: of the generation config.
         generation_config: `max_length` and `pad_token_id` are read.
         decoder: computes the logits.
-        text_start: special tokens that the model says before a text.
+        text_start: special tokens that the model puts before a text.
         inputs: `encoder_outputs` and `attention_mask` are read.
     """
     rows, max_length = len(input_ids), generation_config.max_length

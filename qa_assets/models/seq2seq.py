@@ -14,7 +14,7 @@ from qa_assets.core.examples import Example, Prediction, Prompt
 from qa_assets.core.task import Task
 from qa_assets.models import base_model, decoding, t5
 from qa_assets.models.family import PredictOptions
-from qa_assets.models.tokenization import cut, encode_prompts
+from qa_assets.models.tokenization import cut, encode, encode_prompts
 
 if TYPE_CHECKING:
     import torch
@@ -76,13 +76,11 @@ class Seq2Seq:
     ) -> list[Prediction]:
         """See `Family.predict`; a confidence is the product of the token probabilities."""
         ids, of_example = _encode(model, tokenizer, task, examples, options)
-        outputs = [Prediction("")] * len(ids)
-        for numbers, decoded in _decode(model, ids, options):
-            for number, output in zip(numbers, _predictions(tokenizer, decoded), strict=True):
-                outputs[number] = self._in_words_of(task, output)
         by_example: list[list[Prediction]] = [[] for _ in examples]
-        for number, output in zip(of_example, outputs, strict=True):
-            by_example[number].append(output)
+        for number, output in zip(
+            of_example, _outputs(model, tokenizer, ids, options), strict=True
+        ):
+            by_example[number].append(self._in_words_of(task, output))
         return [task.resolve(parts) for parts in by_example]
 
     def _in_words_of(self, task: Task, output: Prediction) -> Prediction:
@@ -98,12 +96,8 @@ class Seq2Seq:
         sources: Sequence[str],
         options: PredictOptions,
     ) -> list[Prediction]:
-        """See `Family.outputs`; without confidences."""
-        texts = decoding.generate(
-            model, tokenizer, sources, max_new_tokens=options.max_new_tokens,
-            batch_size=options.batch_size, precision=options.precision,
-        )  # fmt: skip
-        return list(map(Prediction, texts))
+        """See `Family.outputs`."""
+        return _outputs(model, tokenizer, encode(tokenizer, sources), options)
 
     def abstention_margins(
         self,
@@ -178,6 +172,19 @@ def _encode(
     ids = [prompt.ids for prompts in encoded for prompt in prompts]
     of_example = [number for number, prompts in enumerate(encoded) for _ in prompts]
     return (cut(ids, limit)[0] if limit else ids), of_example
+
+
+def _outputs(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    ids: list[list[int]],
+    options: PredictOptions,
+) -> list[Prediction]:
+    outputs = [Prediction("")] * len(ids)
+    for numbers, decoded in _decode(model, ids, options):
+        for number, output in zip(numbers, _predictions(tokenizer, decoded), strict=True):
+            outputs[number] = output
+    return outputs
 
 
 def _predictions(tokenizer: "PreTrainedTokenizerBase", decoded: "Decoded") -> list[Prediction]:

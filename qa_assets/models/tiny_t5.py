@@ -1,6 +1,7 @@
-"""The base model `tiny`: a T5 of about a million parameters, made of the texts that it will learn.
+"""The base model `tiny`: an untrained T5 of a million parameters for a run without downloads.
 
-It shows the platform without a download. Its initial weights let it learn to copy in a minute.
+Its vocabulary comes from the training texts, and its initial weights let it learn to copy in a
+minute.
 """
 
 import logging
@@ -20,7 +21,7 @@ _DROPOUT = 0.05
 
 
 def create(texts: Iterable[str], out: Path, words: Sequence[str], seed: int) -> Path:
-    """Write a model that has learnt nothing yet.
+    """Write an untrained model.
 
     It has the architecture of Flan-T5 (gated GELU, untied head, heads of 64), and a vocabulary in
     which the frequent words of `texts` are one piece each.
@@ -77,11 +78,10 @@ def create(texts: Iterable[str], out: Path, words: Sequence[str], seed: int) -> 
 
 
 def _start_as_copier(model: Any) -> None:
-    """Make the decoder say what it attends to, from the first step on.
+    """Make the decoder output the token that it attends to, from the first step on.
 
     The head starts as the embedding, and the cross-attention's output as the transpose of its value
-    projection: only where to attend has to be learnt, not how to copy. At this size that is the
-    difference between one minute of training and ten.
+    projection. Then only where to attend has to be learnt: in one minute instead of ten.
     """
     import torch
 

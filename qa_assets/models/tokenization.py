@@ -1,7 +1,6 @@
-"""From examples to token ids: prompts tokenised in one batch, long ones in windows; padding.
+"""From examples to token ids: tokenising, windows for long prompts, cutting, padding.
 
-How an example becomes prompts is the task's matter. Counting tokens without transformers is in
-`tokens`.
+How an example becomes prompts is in its task; counting tokens without transformers in `tokens`.
 """
 
 import hashlib
@@ -33,22 +32,17 @@ def encode_prompts(
     max_source_tokens: int,
     window_overlap_tokens: int,
 ) -> list[list[EncodedPrompt]]:
-    """The prompts of each example: one if it is short enough, else windows. Nothing is cut off.
+    """The prompts of each example: one, or windows if it is too long. Nothing is cut here.
 
-    Args:
-        task: makes the prompts.
-        examples: any number.
-        tokenizer: the model's.
-        max_source_tokens: of a prompt, special tokens included.
-        window_overlap_tokens: that neighbouring windows share.
+    `max_source_tokens` includes special tokens; `window_overlap_tokens` neighbouring windows share.
     """
 
     def count(texts: Sequence[str]) -> list[int]:
         return [len(ids) for ids in encode(tokenizer, texts, special=False)]
 
-    # a budget leaves room for one special token
-    more = tokenizer.num_special_tokens_to_add() - 1
-    budget = Budget(count, max_source_tokens - more, window_overlap_tokens)
+    # a budget includes one special token
+    others = tokenizer.num_special_tokens_to_add() - 1
+    budget = Budget(count, max_source_tokens - others, window_overlap_tokens)
     whole = [prompt for example in examples for prompt in task.prompts(example)]
     encoded: list[list[EncodedPrompt]] = []
     sources = encode(tokenizer, [prompt.source for prompt in whole])
@@ -74,20 +68,20 @@ def encode(
 
 
 def cut(ids: Sequence[list[int]], max_tokens: int) -> tuple[list[list[int]], int]:
-    """Token ids cut to a length before their last, a special one; and how many were too long."""
+    """Token ids with at most so many before their last, the end; and how many were too long."""
     short = [tokens if len(tokens) <= max_tokens else [*tokens[: max_tokens - 1], tokens[-1]]
              for tokens in ids]  # fmt: skip
     return short, sum(len(tokens) > max_tokens for tokens in ids)
 
 
 def fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """SHA-256 of all that decides how texts become token ids."""
+    """SHA-256 of the vocabulary and of whatever else decides how texts become token ids."""
     sentencepiece = getattr(tokenizer, "sp_model", None)
     if sentencepiece is not None:
         content: bytes = sentencepiece.serialized_model_proto()
     elif tokenizer.is_fast:
         state = json.loads(tokenizer.backend_tokenizer.to_str())
-        # set by the last call, not by the vocabulary
+        # state of the last call
         content = json.dumps(state | {"truncation": None, "padding": None}).encode()
     else:
         content = json.dumps(sorted(tokenizer.get_vocab().items())).encode()

@@ -1,4 +1,4 @@
-"""Counting a model's tokens without torch: in splits, and in Spark's workers."""
+"""Counting a model's tokens without torch, for statistics of splits and for Spark's workers."""
 
 import logging
 from collections.abc import Sequence
@@ -27,10 +27,9 @@ class PieceCounter:
 
 
 def piece_counter(name_or_path: str) -> PieceCounter | None:
-    """What counts the tokens of a model; None where its vocabulary is made later, or not in reach.
+    """A counter of a model's tokens, by id on the hub or Hugging Face directory.
 
-    Args:
-        name_or_path: `tiny`, a Hugging Face directory, or an id on the hub.
+    None for `tiny`, which has no vocabulary yet, and where there is no `spiece.model` in reach.
     """
     from huggingface_hub import hf_hub_download
 

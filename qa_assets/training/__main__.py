@@ -124,7 +124,7 @@ def _config(options: argparse.Namespace) -> TrainingConfig:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m qa_assets.training", description=__doc__)
     add = parser.add_argument
-    add("--task", default="question_answering", choices=task_names(), help="what is learnt")
+    add("--task", default="question_answering", choices=task_names())
     add("--task-settings", type=json.loads, default={}, metavar="JSON", help="of the task")
     add("--base", required=True, help="a Hugging Face directory, or an id on the hub")
     add("--train", type=Path, required=True, help="Parquet of examples to learn from")

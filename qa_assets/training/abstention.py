@@ -19,17 +19,16 @@ _LOG_TEMPERATURES = (-4.0, 4.0)
 
 @dataclass(frozen=True)
 class Fold:
-    """The effect on one fold of what was chosen on the others.
+    """The effect on a fold of bias and temperature chosen on the others.
 
     Attributes:
         groups: number of groups in the fold.
         rows: number of rows.
-        bias: as chosen on the other folds.
-        f1_before: mean score in percent without the bias; `calibration.json` has the name.
-        f1_after: with the bias.
-        nll_before: mean negative log-likelihood, in nats, of whether to abstain is right, by the
-            model's own probability.
-        nll_after: by the calibrated probability.
+        bias: as chosen.
+        f1_before: mean score in percent without the bias, whatever the metric.
+        f1_after: with it.
+        nll_before: `log_loss` of the model's own probability.
+        nll_after: of the calibrated one.
     """
 
     groups: int
@@ -46,18 +45,17 @@ def sweep(
 ) -> tuple[float, float, float]:
     """The bias that makes the mean score the best, where a row abstains if margin + bias > 0.
 
-    Between two neighbouring margins all biases decide alike: n different margins make n + 1
-    intervals. An interval is represented by 0 if it holds 0, else by its middle; of equally good
-    biases that nearest to 0 is taken.
+    All biases between two neighbouring margins decide alike. Such an interval is represented by 0
+    if it holds 0, else by its middle; of equally good biases that nearest to 0 is taken.
 
     Returns:
         The bias, the mean score at a bias of 0, and the mean score at the bias.
     """
     rows = sorted(zip(margins, answered, abstained, strict=True), reverse=True)
     biases = sorted({-margin for margin in margins})
-    # the outermost intervals have no end, but a middle all the same
+    # ends for the outermost intervals, so that they have a middle
     edges = [min(0.0, biases[0]) - 2.0, *biases, max(0.0, biases[-1]) + 2.0]
-    before = sum(null if margin > 0 else answer for margin, answer, null in rows) / len(rows)
+    before = _mean_score(0.0, *zip(*rows, strict=True))
     total = sum(answered)
     best, bias_of_best, after = (-1.0, 0.0), 0.0, before
     start = 0
@@ -75,7 +73,7 @@ def sweep(
 
 
 def fit_temperature(margins: Sequence[float], null: Sequence[bool], bias: float) -> float:
-    """The temperature that makes `probability` most likely, by negative log-likelihood.
+    """The temperature that makes sigmoid((margin + bias) / temperature) most likely.
 
     With the smoothed targets of Platt (1999), so that rows that are separable without error give a
     temperature above 0. A second offset, beside the bias, was tried: it was better by 0.01 nats on
@@ -93,18 +91,6 @@ def fit_temperature(margins: Sequence[float], null: Sequence[bool], bias: float)
         method="bounded",
     )
     return math.exp(minimum.x)
-
-
-def probability(margins: Sequence[float], bias: float, temperature: float) -> list[float]:
-    """The calibrated probability by row that to abstain is right: a sigmoid.
-
-    sigmoid((margin + bias) / temperature) is above one half exactly where the model abstains.
-    """
-    import numpy as np
-    from scipy.special import expit
-
-    values: list[float] = expit((np.asarray(margins, float) + bias) / temperature).tolist()
-    return values
 
 
 def log_loss(
@@ -129,31 +115,43 @@ def cross_fit(
 
     There are as many folds as asked for or as there are groups, and none of a single group.
     """
-    import numpy as np
     from sklearn.model_selection import GroupKFold
 
     count = min(folds, len(set(groups)))
     if count < 2:
         return []
-    columns = [np.asarray(values) for values in (margins, answered, abstained, null, groups)]
+    columns = margins, answered, abstained, null, groups
+
+    def rows(numbers: Any) -> list[list[Any]]:
+        return [[column[number] for number in numbers] for column in columns]
+
     result = []
     for chosen_on, held_out in GroupKFold(count).split(margins, groups=groups):
-        margin, answer, abstain, right, _ = (values[chosen_on] for values in columns)
-        bias, _, _ = sweep(margin, answer, abstain)
-        temperature = fit_temperature(margin, right, bias)
-        margin, answer, abstain, right, held_out_groups = (values[held_out] for values in columns)
+        *scores, is_null, _ = rows(chosen_on)
+        bias, _, _ = sweep(*scores)
+        temperature = fit_temperature(scores[0], is_null, bias)
+        *scores, is_null, held_out_groups = rows(held_out)
         result.append(
             Fold(
                 groups=len(set(held_out_groups)),
                 rows=len(held_out),
                 bias=bias,
-                f1_before=100 * float(np.where(margin > 0, abstain, answer).mean()),
-                f1_after=100 * float(np.where(margin + bias > 0, abstain, answer).mean()),
-                nll_before=log_loss(margin, right, 0.0, 1.0),
-                nll_after=log_loss(margin, right, bias, temperature),
+                f1_before=100 * _mean_score(0.0, *scores),
+                f1_after=100 * _mean_score(bias, *scores),
+                nll_before=log_loss(scores[0], is_null, 0.0, 1.0),
+                nll_after=log_loss(scores[0], is_null, bias, temperature),
             )
         )
     return result
+
+
+def _mean_score(
+    bias: float, margins: Sequence[float], answered: Sequence[float], abstained: Sequence[float]
+) -> float:
+    rows = zip(margins, answered, abstained, strict=True)
+    return sum(null if margin + bias > 0 else answer for margin, answer, null in rows) / len(
+        margins
+    )
 
 
 def risk_coverage(margins: Sequence[float], answered: Sequence[float]) -> list[dict[str, float]]:

@@ -17,17 +17,12 @@ _DROPOUT = ("dropout_rate", "dropout", "hidden_dropout_prob")  # names in config
 
 
 class AdapterError(ValueError):
-    """Weights that cannot be trained as the settings say; the message says why and the remedy."""
+    """Settings by which nothing can be trained; the message says why and names the remedy."""
 
 
 @dataclass(frozen=True)
 class Trainee:
-    """A model in training.
-
-    Attributes:
-        model: of transformers, with adapters in it or without.
-        adapted: peft's wrapper around it, where there are adapters.
-    """
+    """A model in training, and peft's wrapper around it if it has adapters."""
 
     model: "PreTrainedModel"
     adapted: Any = None
@@ -42,7 +37,7 @@ class Trainee:
         }
 
     def plain(self) -> "PreTrainedModel":
-        """The model without adapters: they are merged into the weights of a copy."""
+        """The model, or a copy with its adapters merged into the weights."""
         if self.adapted is None:
             return self.model
         if getattr(self.model, "is_quantized", False):
@@ -139,7 +134,7 @@ def _set_dropout(model: Any, rate: float) -> None:
 
 
 def _with_adapters(model: "PreTrainedModel", config: TrainingConfig) -> Trainee:
-    """LoRA in all linear layers of an encoder-decoder, in peft's choice of an encoder's."""
+    """LoRA in all linear layers of an encoder-decoder; of an encoder in those that peft names."""
     from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICES
 

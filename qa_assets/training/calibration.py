@@ -1,7 +1,7 @@
 """Calibrated abstention: a bias of the logit of abstaining, chosen on held-out examples.
 
-The mathematics is in `abstention`, how a model is asked in `models.family`. Written are the bias,
-where every runtime finds it, and all of the outcome as `calibration.json`.
+The mathematics is in `abstention`; margins come from `models.family`, which also writes the bias
+for the runtimes. `calibration.json` beside it holds the whole outcome.
 """
 
 import logging
@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 class Calibration:
     """The bias to add to the logit of abstaining, and its effect, as in `calibration.json`.
 
-    The names hold "f1" for the task's primary score in percent, each example counted by
-    `Task.calibration_weights`. `f1_before` and `f1_after` are on the examples that the bias was
-    chosen on; `held_out` says what choosing is worth on groups it was not chosen on. The sigmoid of
-    (margin + bias) / temperature is the calibrated probability that to abstain is right.
+    "f1" in a name is the task's primary score in percent, weighted by `Task.calibration_weights`:
+    `f1_before` and `f1_after` on the examples that the bias was chosen on, those in `held_out` by
+    cross-validation. The sigmoid of (margin + bias) / temperature is the calibrated probability
+    that to abstain is right.
     """
 
     bias: float
@@ -54,16 +54,9 @@ def calibrate(
     examples: Sequence[Example],
     options: PredictOptions,
 ) -> Calibration | None:
-    """Find the bias that makes the mean primary score the best; None: the task never abstains.
+    """Find the bias with the best mean primary score on examples that were not trained on.
 
-    A bias whose gain does not hold on groups that it was not chosen on is not used: it is 0.
-
-    Args:
-        model: with or without a bias.
-        tokenizer: the model's.
-        task: scores predictions.
-        examples: not trained on.
-        options: how predictions are computed.
+    It is 0 where cross-validation shows a loss. None: the task never abstains.
 
     Raises:
         BaseModelError: the model has no token or label to abstain with.
@@ -116,7 +109,7 @@ def _scores(
 
 
 def _held_out(folds: Sequence[abstention.Fold]) -> dict[str, float]:
-    """The figures of the folds over all rows, and the gain; empty if there are no folds."""
+    """The means of the folds' figures over all rows, and the gain; empty without folds."""
     if not folds:
         return {}
     total = sum(fold.rows for fold in folds)
@@ -126,7 +119,7 @@ def _held_out(folds: Sequence[abstention.Fold]) -> dict[str, float]:
 
 
 def apply(model_dir: Path, task: Task, calibration: Calibration | None) -> None:
-    """Write a calibration into a Hugging Face directory, if there is one; replaces another."""
+    """Write a calibration into a Hugging Face directory, in place of an earlier one."""
     if calibration is None:
         return
     family(task.kind).set_abstention_bias(model_dir, task, calibration.bias)

@@ -2,7 +2,7 @@
 
 A checkpoint holds what changes: the trained weights, the optimiser's tensors and the trainer's
 state, as safetensors and JSON. Random numbers and the order of the data follow from seed and step.
-The best model, a Hugging Face directory, is written by `trainer`.
+The best model, a Hugging Face directory, is written by `validation`.
 """
 
 import json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _STATE, _WEIGHTS, _OPTIMIZER = "state.json", "weights.safetensors", "optimizer.safetensors"
 _NAME = re.compile(r"resume-(\d+)")
-_PATIENCE = 60  # seconds in which another process may end
+_PATIENCE = 60  # seconds to wait for another process
 _FULL = ("No space left", "File too large", "Disk quota exceeded")
 
 
@@ -62,10 +62,10 @@ class TrainerState:
 
 @contextmanager
 def only_one(out: Path) -> Iterator[None]:
-    """Hold a directory, so that no other process trains into it meanwhile.
+    """Lock a directory for the training of this process.
 
     Raises:
-        TrainingError: another process does, and does not end within a minute.
+        TrainingError: another process holds it for a minute.
     """
     out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / ".lock", timeout=_PATIENCE, poll_interval=0.2)
@@ -86,14 +86,7 @@ def save(
     parameters: "dict[str, torch.nn.Parameter]",
     optimizer: "torch.optim.Optimizer",
 ) -> None:
-    """Write a checkpoint beside the last one, which is then removed.
-
-    Args:
-        out: the training's directory.
-        fingerprint: all that the trained weights depend on.
-        state: how far the training has come.
-        parameters: the trained weights by name.
-        optimizer: of those.
+    """Write a checkpoint, then remove the one before.
 
     Raises:
         TrainingError: there is no room; the last checkpoint is still there.
@@ -123,7 +116,7 @@ def restore(
     parameters: "dict[str, torch.nn.Parameter]",
     optimizer: "torch.optim.Optimizer",
 ) -> TrainerState:
-    """Resume from the last checkpoint: fill weights and optimiser; a new state if there is none.
+    """Load weights and optimiser from the last checkpoint, if there is one; returns the state.
 
     Raises:
         TrainingError: the checkpoint is of another training.

@@ -1,7 +1,7 @@
 """Training data: token ids in flat arrays, cached, and the order in which steps take them.
 
-The order depends on lengths, settings and seed only, neither on the machine nor on the number of
-processes: the number of a step says which examples have been learnt from.
+The order follows from lengths, settings and seed, whatever the machine and the number of processes:
+the number of steps taken says which examples have been learnt from.
 """
 
 import hashlib
@@ -75,14 +75,13 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Sources and targets of prompts.
+    """Token ids of prompts, and of their targets: texts or labels.
 
     Attributes:
-        sources: what the model reads.
-        targets: what it learns to say, or labels.
-        counts: `windowed` examples became several windows; `lost` are those of them with
-            references of which every window abstains; `truncated` sources and `truncated_targets`
-            were cut at their end.
+        sources: of the prompts.
+        targets: of the targets.
+        counts: `windowed` examples became several windows; `lost` are those of them whose
+            references are in no window; `truncated` sources and `truncated_targets` were cut.
     """
 
     sources: Sequences
@@ -129,15 +128,9 @@ def load(
     cache: Path | None = None,
     limit: int | None = None,
 ) -> Dataset:
-    """The prompts of a split, tokenised.
+    """The prompts of a split, tokenised, or their token ids from the directory `cache`.
 
-    Args:
-        path: Parquet of examples.
-        task: makes the prompts.
-        tokenizer: the model's.
-        config: lengths in tokens, and the seed by which examples are sampled.
-        cache: directory to keep token ids in; None: tokenise every time.
-        limit: examples to sample at most.
+    At most `limit` examples are sampled.
 
     Raises:
         ExamplesError: the examples cannot be read.
@@ -243,18 +236,12 @@ def _read(path: Path) -> Dataset:
 def epoch_steps(
     sources: Integers, targets: Integers, config: TrainingConfig, epoch: int
 ) -> list[Step]:
-    """The optimiser steps of one epoch; every prompt occurs once.
+    """The optimiser steps of one epoch, by the lengths of prompts; every prompt occurs once.
 
     A part holds prompts of similar length, a step parts of all lengths. Prompts with long targets
     are few, and would pad the targets beside them: they have parts of their own, unless a part is
     all of a step. `max_batch_tokens` splits parts further, which changes neither the prompts of a
     step nor, random numbers of dropout aside, its gradients.
-
-    Args:
-        sources: tokens of each prompt's source.
-        targets: of its target.
-        config: batch sizes and seed.
-        epoch: from 0.
     """
     rng = np.random.default_rng((config.seed, epoch))
     part_tokens = min(_PART_TOKENS, config.batch_tokens)
@@ -282,7 +269,7 @@ def epoch_steps(
 
 
 def _parts(numbers: list[int], lengths: Integers, max_tokens: int) -> list[list[int]]:
-    """Prompts, the longest first, in parts of `max_tokens` at most with padding, or of one."""
+    """Prompts, the longest first, in parts of at most `max_tokens` with padding."""
     parts: list[list[int]] = []
     for number in numbers:
         if not parts or (len(parts[-1]) + 1) * lengths[parts[-1][0]] > max_tokens:
@@ -292,6 +279,6 @@ def _parts(numbers: list[int], lengths: Integers, max_tokens: int) -> list[list[
 
 
 def shard(step: Step, rank: int, world_size: int) -> Step:
-    """What one of several processes computes of a step: its share of the prompts of each part."""
+    """What a process computes of a step: its share of the prompts of each part."""
     shards = [part[rank::world_size] for part in step]
     return [part for part in shards if part]

@@ -1,4 +1,4 @@
-"""What the processes of one data-parallel training agree on, by PyTorch's process group."""
+"""Communication of the processes of a data-parallel training."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,18 +9,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a training, as one of them sees them.
+    """This process, which evaluates and writes if its rank is 0, and the number of all.
 
-    Attributes:
-        rank: of this process; 0 evaluates and writes.
-        world_size: number of processes; above 1 a process group of PyTorch must exist.
+    Of several processes a process group of PyTorch must exist.
     """
 
     rank: int = 0
     world_size: int = 1
 
     def agree(self, value: float, device: "torch.device") -> float:
-        """The value that rank 0 has."""
+        """The value of rank 0."""
         import torch
 
         if self.world_size == 1:

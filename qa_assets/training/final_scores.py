@@ -19,18 +19,11 @@ def evaluate(
     out: Path,
     calibration_examples: int = 2000,
 ) -> dict[str, dict[str, float]]:
-    """Score a checkpoint on test, and leave a calibrated copy beside it.
-
-    Args:
-        checkpoint: Hugging Face directory; the copy is called `model`.
-        inputs: its task, and the valid examples to calibrate on.
-        test_rows: Parquet of examples to score.
-        config: how predictions are computed.
-        out: JSON file for the scores.
-        calibration_examples: of valid, sampled.
+    """Score a checkpoint on test, and leave a calibrated copy beside it as `model`.
 
     Returns:
-        Figures of `Task.score` by `as trained` and `calibrated`, if that differs.
+        What is written to the file `out` as well: figures of `Task.score` by `as trained` and,
+        if calibration changes the model, `calibrated`.
     """
     import torch
 

@@ -8,12 +8,6 @@ from qa_assets.training.config import TrainingConfig
 if TYPE_CHECKING:
     import torch
 
-_SCHEDULES = {
-    "linear": "linear",
-    "cosine": "cosine",
-    "constant": "constant_with_warmup",
-}
-
 
 def make_optimizer(
     config: TrainingConfig, parameters: "list[torch.nn.Parameter]"
@@ -40,8 +34,7 @@ def learning_rates(
     """A function from the number of steps taken, also a fraction, to the learning rate."""
     from transformers import get_scheduler
 
-    scheduler = get_scheduler(
-        _SCHEDULES[config.schedule], optimizer, min(config.warmup_steps, total), total
-    )
+    name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
+    scheduler = get_scheduler(name, optimizer, min(config.warmup_steps, total), total)
     (factor,) = scheduler.lr_lambdas
     return lambda steps: config.learning_rate * float(factor(steps))

@@ -1,4 +1,4 @@
-"""From trials to the candidate: the best by its score on valid, with calibrated abstention."""
+"""From trials to the candidate: the best on valid, with calibrated abstention."""
 
 import json
 import logging
@@ -52,14 +52,14 @@ def select(
     out: Path,
     config: TrainingConfig,
 ) -> Selection:
-    """Copy the best model to `out`, and calibrate its abstention.
+    """Copy the best of the trials to the empty directory `out`, and calibrate its abstention.
 
     Args:
         trials: at least one.
         base: the model that the trials started from.
         task: scores predictions.
         examples: of valid.
-        out: an empty directory.
+        out: becomes a Hugging Face directory.
         config: how predictions are computed.
     """
     options = config.predict_options
@@ -82,16 +82,9 @@ def predict_uncalibrated(
     predictions: Sequence[Prediction],
     options: PredictOptions,
 ) -> list[Prediction]:
-    """The predictions of a model without the bias of its abstention, to tell what that is worth.
+    """The predictions of a model without its bias for abstention, to show what that is worth.
 
-    Only those examples are predicted again whose prediction the bias can have changed.
-
-    Args:
-        model_dir: a directory, calibrated or not.
-        task: makes prompts and predictions.
-        examples: any number.
-        predictions: of the model as it is, for these.
-        options: how predictions are computed.
+    `predictions` are those with it: only examples that it can have changed are predicted again.
     """
     result = list(predictions)
     file = model_dir / CALIBRATION

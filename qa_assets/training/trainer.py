@@ -1,7 +1,7 @@
 """One training, from examples to the best checkpoint: set-up, steps, evaluations, checkpoints.
 
-Plain PyTorch on a CPU or a GPU; knows nothing of Ray, which `search` reports to by a callback. An
-optimiser step is in `step`, the data in `dataset`, what an interrupted training resumes from in
+Plain PyTorch on a CPU or a GPU, without Ray, which `search` reports to by a callback. An optimiser
+step is in `step`, an evaluation in `validation`, what an interrupted training resumes from in
 `checkpoint`.
 """
 
@@ -33,7 +33,7 @@ Report = Callable[[dict[str, float], Path | None], None]
 
 logger = logging.getLogger(__name__)
 _HISTORY_POINTS = 200
-_PACE_KNOWN = 0.25  # share of the time limit
+_TIME_COUNTS = 0.25  # share of the time limit
 _LOG_SECONDS = 5.0
 
 
@@ -78,7 +78,7 @@ def train(
         inputs: task, base model and data; of the valid examples `config.eval_examples` are used.
         out: directory, made if it is not there; all processes must see it.
         report: called after every evaluation with its metrics and the best checkpoint so far; on
-            ranks other than 0 with neither scores nor a checkpoint.
+            other ranks than 0 without scores and checkpoint.
         stop: asked after every step whether to end early, with a last evaluation.
         rank: of this process.
         world_size: processes; above 1 a process group of PyTorch must exist.
@@ -171,17 +171,12 @@ class Trainer:
         self.state = checkpoint.restore(self.out, self.fingerprint, parameters, self.optimizer)
         best = self.out / BEST / base_model.RESULTS
         if self.state.step and best.exists():
-            # may be of an evaluation after the last checkpoint, which will be done again
+            # perhaps of an evaluation after the last checkpoint, which is repeated
             self.state.metrics = json.loads(best.read_text(encoding="utf-8"))
         self.started = self.logged = time.monotonic()
 
     def fit(self, max_seconds: float | None = None) -> TrainingResult:
-        """Train to the end, or until the time is up.
-
-        Raises:
-            DivergedError: the loss or a gradient is not finite.
-            TrainingError: memory or disk runs out.
-        """
+        """Train to the end, or until the time is up."""
         config, state = self.config, self.state
         meter = Meter(self.processes.world_size)
         log_every = max(1, self.total // _HISTORY_POINTS)
@@ -286,19 +281,20 @@ class Trainer:
     def _progress(self) -> float:
         """Share of the training that is done: of its steps, or of its time if that runs out first.
 
-        The time counts once the pace is known, so that a training that keeps within its limit takes
-        the same steps whatever else the machine does.
+        The time counts only once a quarter of it has passed, so that a training well within its
+        limit takes the same steps whatever else the machine does.
         """
         share = self.state.step / self.total
         if self.config.max_minutes is not None:
             time_share = self.elapsed / (60 * self.config.max_minutes)
-            if time_share > _PACE_KNOWN:
+            if time_share > _TIME_COUNTS:
                 share = max(share, time_share)
         if self.processes.rank == 0 and self.stop and self.stop():
             share = 1.0
         return min(1.0, self._agree(share))
 
     def _agree(self, value: float) -> float:
+        """The value of rank 0."""
         return self.processes.agree(value, self.model.device)
 
 

@@ -1,4 +1,4 @@
-"""Evaluations during a training: scores on valid, the best model so far, the average of the last.
+"""Evaluations during a training: scores on valid, the best model, averaged weights.
 
 When they are due is in `trainer`.
 """

@@ -93,10 +93,13 @@ def test_jars_that_were_fetched_but_are_not_locked_are_not_installed(
 
 
 def test_changed_coordinates_ask_for_a_new_lock_before_anything_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    jars_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shutil.copytree(jars_dir / "kafka", tmp_path / "kafka")
     monkeypatch.setitem(jars.COORDINATES, "kafka", ("org.apache.kafka:kafka_2.13:4.0.0",))
-    with pytest.raises(JarError, match=r"jars\.lock\.json is not of the kafka jars.*make lock"):
+    with pytest.raises(
+        JarError, match=r"jars\.lock\.json is out of date for the kafka jars.*make lock"
+    ):
         ensure_jars(tmp_path, ("kafka",))
     assert not (tmp_path / "ivy").exists()
 

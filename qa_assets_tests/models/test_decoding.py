@@ -7,6 +7,8 @@ import pytest
 
 from qa_assets.core.examples import Example
 from qa_assets.models import base_model, decoding
+from qa_assets.models.family import PredictOptions
+from qa_assets.models.seq2seq import Seq2Seq
 from qa_assets_tests.training_fixtures import sources
 
 
@@ -16,14 +18,9 @@ def test_outputs_do_not_depend_on_the_batch(babbler: Path, examples: list[Exampl
     read = sources(examples[:20])
 
     def outputs(sources: list[str], batch_size: int) -> list[str]:
-        return decoding.generate(
-            model,
-            tokenizer,
-            sources,
-            max_new_tokens=6,
-            batch_size=batch_size,
-            precision="fp32",
-        )
+        options = PredictOptions(max_new_tokens=6, batch_size=batch_size, precision="fp32")
+        predictions = Seq2Seq().outputs(model, tokenizer, sources, options)
+        return [prediction.text for prediction in predictions]
 
     alone = outputs(read, 1)
     assert len(set(alone)) > 3  # so that there is something to confuse
@@ -47,10 +44,9 @@ def test_greedy_decoding_is_that_of_argmax(babbler: Path, examples: list[Example
             if decoded[-1] == tokenizer.eos_token_id:
                 break
     expected = tokenizer.decode(decoded, skip_special_tokens=True)
-    outputs = decoding.generate(
-        model, tokenizer, read, max_new_tokens=5, batch_size=1, precision="fp32"
-    )
-    assert outputs == [expected]
+    options = PredictOptions(max_new_tokens=5, batch_size=1, precision="fp32")
+    (output,) = Seq2Seq().outputs(model, tokenizer, read, options)
+    assert output.text == expected
 
 
 def test_doubtful_outputs_of_bf16_are_decoded_again_in_fp32(

@@ -23,19 +23,14 @@ def test_confidence_is_the_probability_of_the_text(babbler: Path, examples: list
     """Against one forward call over the whole output, with and without a bias on a token."""
     import torch
 
-    from qa_assets.models import decoding
-
     for bias in (None, -2.0):
         model, tokenizer = base_model.load(babbler)
         favoured = tokenizer("unavailable", add_special_tokens=False)["input_ids"]
         if bias:
             model.generation_config.sequence_bias = [[favoured, bias]]
         predictions = Seq2Seq().predict(model, tokenizer, TASK, examples[:12], WHOLE)
-        texts = decoding.generate(
-            model, tokenizer, sources(examples[:12]), max_new_tokens=6, batch_size=5,
-            precision="fp32",
-        )  # fmt: skip
-        assert [prediction.text for prediction in predictions] == texts
+        outputs = Seq2Seq().outputs(model, tokenizer, sources(examples[:12]), WHOLE)
+        assert [prediction.text for prediction in predictions] == [o.text for o in outputs]
         assert len({prediction.confidence for prediction in predictions}) > 3
         for source, prediction in zip(sources(examples[:12]), predictions, strict=True):
             encoded = tokenizer(source, return_tensors="pt")

@@ -1,5 +1,6 @@
 """When to abstain: the best bias, what it is worth elsewhere, and probabilities that hold."""
 
+import math
 import random
 
 import pytest
@@ -42,14 +43,12 @@ def test_temperature_is_found_again() -> None:
     """From margins and whether there is no answer, drawn with the probability that they say."""
     chance = random.Random(1)
     margins = [chance.gauss(0, 3) for _ in range(20_000)]
-    said = abstention.probability(margins, bias=1.0, temperature=2.5)
-    null = [chance.random() < probability for probability in said]
+    null = [chance.random() < 1 / (1 + math.exp(-(margin + 1.0) / 2.5)) for margin in margins]
     found = abstention.fit_temperature(margins, null, bias=1.0)
     assert found == pytest.approx(2.5, rel=0.05)
     assert abstention.log_loss(margins, null, 1.0, found) < abstention.log_loss(
         margins, null, 1.0, 1.0
     )
-    assert abstention.probability([-1.0], 1.0, found) == [0.5]
 
 
 @given(st.lists(st.tuples(st.floats(-30, 30), st.booleans()), min_size=1, max_size=20))

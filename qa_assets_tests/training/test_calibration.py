@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qa_assets.core.examples import Example, Prediction, Scores
-from qa_assets.models import base_model, decoding
+from qa_assets.models import base_model
 from qa_assets.models.family import family
 from qa_assets.tasks.question_answering import QuestionAnswering
 from qa_assets.training import calibration
@@ -65,15 +65,11 @@ def test_calibrated_model_abstains_as_predicted(
     assert written["null_text"] == TASK.abstention
 
     model, tokenizer = base_model.load(model_dir)
-    outputs = decoding.generate(
-        model,
-        tokenizer,
-        sources(grouped),
-        max_new_tokens=1,
-        batch_size=16,
-        precision="fp32",
+    outputs = family("seq2seq").outputs(
+        model, tokenizer, sources(grouped), replace(OPTIONS, max_new_tokens=1)
     )
-    assert outputs.count(TASK.abstention) == result.abstained_after > 0
+    texts = [output.text for output in outputs]
+    assert texts.count(TASK.abstention) == result.abstained_after > 0
 
 
 def test_gain_that_does_not_hold_elsewhere_is_not_taken(

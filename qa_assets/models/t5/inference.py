@@ -1,7 +1,7 @@
-"""A T5 without gradients: its encoder, and its decoder a token at a time (a `greedy.Decoder`).
+"""A T5 without gradients, as a `greedy.Decoder`.
 
-transformers' own casts the weights for each product under autocast; here they are held once, in the
-dtype to compute in, those of q, k and v concatenated.
+transformers casts the weights for each product under autocast; here they are held once in the dtype
+to compute in, those of q, k and v concatenated.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from qa_assets.models.t5.training import is_gelu, padding_bias
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_CACHED_TOKENS = 2048  # encoded together on a CPU: their activations stay in its cache
+_CACHED_TOKENS = 2048  # whose activations fit a CPU's cache
 
 
 @dataclass
@@ -45,16 +45,13 @@ class T5State:
 
 
 class InferenceT5:
-    """A T5 to decode with."""
+    """A T5 to decode with: a copy of a model's weights, adapters included.
+
+    `dtype` is that of the encoder, norms and residuals aside; the decoder, which has few tokens to
+    compute, is in fp32.
+    """
 
     def __init__(self, model: "PreTrainedModel", dtype: torch.dtype) -> None:
-        """Copy a model's weights.
-
-        Args:
-            model: a T5 of transformers, with adapters of peft or without.
-            dtype: of the encoder, norms and residuals aside; the decoder, which has few tokens to
-                compute, is in fp32.
-        """
         config = model.config
         self.dtype, self.heads, self.size = dtype, config.num_heads, config.d_kv
         self.activation = "gelu" if is_gelu(config) else "relu"
@@ -67,12 +64,7 @@ class InferenceT5:
         self.decoder = packed.Stack(model.decoder, torch.float32)
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The last hidden states of the encoder, of shape [rows, tokens, d_model].
-
-        Args:
-            input_ids: of shape [rows, tokens].
-            attention_mask: of that shape, 0 at padding.
-        """
+        """See `greedy.Decoder`; on a CPU in parts that fit its cache."""
         shape = input_ids.shape
         rows = max(1, _CACHED_TOKENS // shape[1]) if input_ids.device.type == "cpu" else shape[0]
         encoded = self.embedding.new_zeros(*shape, self.embedding.shape[1])
@@ -95,19 +87,14 @@ class InferenceT5:
         return stack.norm(hidden)
 
     def start(self, encoded: Tensor, attention_mask: Tensor, max_steps: int) -> T5State:
-        """The state before the first token; `step` is called `max_steps` times at most."""
+        """See `greedy.Decoder`."""
         shape = (2, len(encoded), self.heads, max_steps, self.size)
         padding = padding_bias(attention_mask, encoded.dtype)[:, 0].expand(-1, self.heads, -1)
         cache = [encoded.new_empty(shape) for _ in self.decoder.blocks]
         return T5State(encoded, padding.contiguous(), cache)
 
     def step(self, tokens: Tensor, state: T5State) -> Tensor:
-        """The logits of the next token in fp32, of shape [rows, vocabulary].
-
-        Args:
-            tokens: the last of each row.
-            state: of `start`; is updated.
-        """
+        """See `greedy.Decoder`."""
         stack, start, end = self.decoder, state.length, state.length + 1
         relative = stack.relative(state.cache[0].shape[3])[:, :, start:end, :end]
         hidden = functional.embedding(tokens[:, None], self.embedding)

@@ -25,39 +25,22 @@ def is_gelu(config: Any) -> bool:
 
 
 def padding_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Bias of attention scores that masks padding, of shape [rows, 1, 1, tokens].
-
-    Args:
-        mask: of shape [rows, tokens], 0 at padding.
-        dtype: of the scores.
-    """
+    """Bias of attention scores, of shape [rows, 1, 1, tokens], from a mask that is 0 at padding."""
     least = torch.finfo(dtype).min
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask == 0, least)[:, None, None]
 
 
 class FastT5(nn.Module):  # type: ignore[misc]
-    """The cross-entropy of a T5's targets."""
+    """The cross-entropy of a T5's targets, computed with the model's own submodules."""
 
     def __init__(self, model: "PreTrainedModel", label_smoothing: float = 0.0) -> None:
-        """Compute with a model's own submodules.
-
-        Args:
-            model: a T5 of transformers, with adapters of peft or without.
-            label_smoothing: share of the probability that is spread over the vocabulary.
-        """
         super().__init__()
         self.model, self.label_smoothing = model, label_smoothing
         self.config = model.config
         self.gelu = is_gelu(model.config)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
-        """The loss in fp32, summed over the tokens of the targets: a scalar.
-
-        Args:
-            input_ids: of shape [rows, tokens].
-            attention_mask: of that shape, 0 at padding.
-            labels: of shape [rows, target tokens], -100 at padding.
-        """
+        """See `Family.loss`."""
         model, dtype = self.model, _compute_dtype(self.model.shared.weight)
         decoder_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)
         # in one lookup, so that there is one gradient of the size of the vocabulary
@@ -121,14 +104,9 @@ class FastT5(nn.Module):  # type: ignore[misc]
     def _attend(
         self, module: Any, queries: Tensor, keys: Any, bias: Any, relative: Tensor | None
     ) -> Tensor:
-        """The output of an attention layer.
+        """The output of an attention layer; in self-attention the keys are the queries.
 
-        Args:
-            module: the layer.
-            queries: of shape [rows, tokens, d_model], like the keys.
-            keys: the queries themselves in self-attention.
-            bias: of the scores, the relative position bias included.
-            relative: the relative position bias again, for its gradient.
+        The relative position bias is in `bias`, and again in `relative` for its gradient.
         """
         batch, heads = len(queries), module.n_heads
 

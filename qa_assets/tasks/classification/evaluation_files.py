@@ -5,11 +5,13 @@ from pathlib import Path
 
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.task import EvaluationFileError, SourceError
-from qa_assets.tasks.classification.formats import Record, read
+from qa_assets.tasks.classification.formats import EXPECTED, Record, labels_of, read
 
 
 def read_examples(path: Path, separator: str | None, out_of_scope: str | None) -> list[Example]:
     """The labelled texts in the order of the file; where it has several splits, those of test.
+
+    A text without an id has the file's name and its line or row for one, such as `test-12`.
 
     Args:
         path: in one of the formats of `formats`.
@@ -21,34 +23,36 @@ def read_examples(path: Path, separator: str | None, out_of_scope: str | None) -
     """
     try:
         records = [record for record in read(path) if record.part in (None, "test")]
-    except (SourceError, OSError) as error:
+    except SourceError as error:
         raise EvaluationFileError(str(error)) from None
-    examples: dict[str, Example] = {}
+    except OSError as error:
+        raise EvaluationFileError(f"{path} cannot be read: {error.strerror or error}") from None
+    places: dict[str, str] = {}
     for record in records:
-        example = _example(path, record, separator, out_of_scope)
-        if example.id in examples:
-            raise EvaluationFileError(f"{path}: {record.place} repeats the id {example.id!r}")
-        examples[example.id] = example
-    if not examples:
-        raise EvaluationFileError(f"{path} holds no text to score on")
-    return list(examples.values())
+        if record.id in places:
+            raise EvaluationFileError(
+                f"{path}: {record.place} has the id {record.id!r} of {places[record.id]}"
+            )
+        places[record.id] = record.place
+    if not records:
+        raise EvaluationFileError(f"{path} holds no text to score on; expected {EXPECTED}")
+    return [_example(path, record, separator, out_of_scope) for record in records]
 
 
 def _example(
     path: Path, record: Record, separator: str | None, out_of_scope: str | None
 ) -> Example:
-    text, label = record.text, record.label
+    text, labels = record.text, labels_of(record.label, separator)
     if not isinstance(text, str) or not text.strip():
-        raise EvaluationFileError(f"{path}: {record.place} holds no text")
-    if isinstance(label, str):
-        labels = label.split(separator) if separator else [label]
-    else:
-        labels = label if isinstance(label, list) else []
-    if not all(isinstance(name, str) for name in labels) or (not labels and label is None):
-        raise EvaluationFileError(f"{path}: {record.place} has no label")
-    references = tuple(dict.fromkeys(name for name in labels if name and name != out_of_scope))
-    key = str(record.id) if record.id is not None else record.place
-    return Example(key, " ".join(text.lower().split()), {"text": text}, references)
+        raise EvaluationFileError(f"{path}: {record.place} holds no text; expected {EXPECTED}")
+    if labels is None or (separator is None and not labels):
+        raise EvaluationFileError(f"{path}: {record.place} has no label; expected {EXPECTED}")
+    if separator is None and len(labels) > 1:
+        raise EvaluationFileError(
+            f"{path}: {record.place} has {len(labels)} labels, and the task's multi_label is false"
+        )
+    references = tuple(name for name in labels if name != out_of_scope)
+    return Example(record.id, " ".join(text.lower().split()), {"text": text}, references)
 
 
 def read_predictions(path: Path, out_of_scope: str | None) -> dict[str, Prediction]:
@@ -64,10 +68,12 @@ def read_predictions(path: Path, out_of_scope: str | None) -> dict[str, Predicti
     except (ValueError, RecursionError) as error:
         raise EvaluationFileError(f"{path} is not JSON in UTF-8: {error}") from None
     if not isinstance(content, dict):
-        raise EvaluationFileError(f"{path} is no object from id to label")
+        raise EvaluationFileError(f"{path} is no JSON object; expected one from id to label")
     for key, label in content.items():
         if label is not None and not isinstance(label, str):
-            raise EvaluationFileError(f"{path}: the prediction for {key!r} is not a text")
+            raise EvaluationFileError(
+                f"{path}: the prediction for {key!r} is {json.dumps(label)[:80]}, not a text"
+            )
     return {
         key: Prediction("" if label in (None, out_of_scope) else label)
         for key, label in content.items()

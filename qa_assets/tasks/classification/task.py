@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from qa_assets.core.descriptions import CardTexts, FileFacts, Section
 from qa_assets.core.examples import Budget, Example, Prediction, Prompt, Scores
 from qa_assets.core.slicing import Slice, by_value, by_words
-from qa_assets.core.task import Kind, Task
+from qa_assets.core.task import Kind, SourceError, Task
 from qa_assets.tasks.classification import (
     baselines,
     description,
@@ -57,9 +57,7 @@ class Classification(Task):
     abstention_word: str = Field(
         "unavailable", min_length=1, description="What `seq2seq` says where no label fits."
     )
-    label_names: tuple[str, ...] = Field(
-        (), description="Learned from train: leave it out.", exclude=False
-    )
+    label_names: tuple[str, ...] = Field((), description="Learned from train: leave it out.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -68,6 +66,11 @@ class Classification(Task):
         if self.multi_label and self.model == "seq2seq":
             raise ValueError("multi_label needs model: encoder")
         return self
+
+    @property
+    def _separator(self) -> str | None:
+        """Between the labels of a text; None: it has one."""
+        return self.separator if self.multi_label else None
 
     @property
     def kind(self) -> Kind:
@@ -99,7 +102,7 @@ class Classification(Task):
 
     def inspect(self, path: Path) -> FileFacts:
         """Format and counts of a data file."""
-        return formats.inspect(path, self.out_of_scope)
+        return formats.inspect(path, self.out_of_scope, self._separator)
 
     def generate(self, out: Path, examples: int, seed: int) -> list[Path]:
         """Requests to an assistant."""
@@ -113,15 +116,32 @@ class Classification(Task):
             spark,
             paths,
             max_chars=self.max_chars,
-            separator=self.separator if self.multi_label else None,
+            separator=self._separator,
             out_of_scope=self.out_of_scope,
         )
 
     def fit(self, accepted: "DataFrame") -> Self:
-        """The task with the labels of train."""
-        from qa_assets.tasks.classification.validation import labels_of
+        """The task with the labels of train.
 
-        names = labels_of(accepted, self.out_of_scope)
+        Raises:
+            SourceError: they are too few, or not those that the settings speak of.
+        """
+        from qa_assets.tasks.classification.validation import train_labels
+
+        names = train_labels(accepted, self.out_of_scope)
+        known = f"the labels of train are {', '.join(names[:10]) or 'none'}"
+        if self.out_of_scope and self.out_of_scope not in names:
+            raise SourceError(
+                f"no good record of train has the label {self.out_of_scope!r}, which the task's"
+                f" out_of_scope names: {known}"
+            )
+        if len(names) < (1 if self.multi_label else 2):
+            raise SourceError(f"there is nothing to tell apart: {known}")
+        if self.model == "seq2seq" and self.out_of_scope and self.abstention_word in names:
+            raise SourceError(
+                f"{self.abstention_word!r} is a label of train: set the task's abstention_word to"
+                " another word"
+            )
         return self.model_copy(update={"label_names": tuple(names)})
 
     def prompts(
@@ -199,11 +219,12 @@ class Classification(Task):
         )
         lengths = [len(example.inputs["text"].split()) for example in examples]
         yield from by_words("text length", numbers, lengths)
-        yield from by_value(
-            "label",
-            [number for number in numbers if examples[number].references],
-            lambda n: self.separator.join(examples[n].references),
-        )
+        by_label: dict[str, list[int]] = {}
+        for number in numbers:
+            for label in examples[number].references:
+                by_label.setdefault(label, []).append(number)
+        for label in sorted(by_label, key=lambda name: (-len(by_label[name]), name)):
+            yield "label", label, by_label[label]
 
     def report_sections(
         self, examples: Sequence[Example], predictions: Sequence[Prediction]
@@ -213,8 +234,7 @@ class Classification(Task):
 
     def read_examples(self, path: Path) -> list[Example]:
         """The labelled texts of a file; of CLINC150's JSON those of test."""
-        separator = self.separator if self.multi_label else None
-        return evaluation_files.read_examples(path, separator, self.out_of_scope)
+        return evaluation_files.read_examples(path, self._separator, self.out_of_scope)
 
     def read_predictions(self, path: Path) -> dict[str, Prediction]:
         """A JSON object from id to label."""

@@ -15,15 +15,9 @@ _BATCH = 1000  # metrics that MLflow takes at once
 
 
 class Table(Callback):  # type: ignore[misc]
-    """Logs a table of the trials whenever one of them reports, the best first."""
+    """Logs a table of the trials at every report: their hyperparameters, the best first."""
 
     def __init__(self, searched: list[str], metric: str) -> None:
-        """Begin.
-
-        Args:
-            searched: hyperparameters to show.
-            metric: to sort by.
-        """
         self.searched, self.metric = searched, metric
 
     def on_trial_result(
@@ -56,13 +50,6 @@ class Curves(MLflowLoggerCallback):  # type: ignore[misc]
     """A run in MLflow for every trial, with the curves of loss, learning rate and throughput."""
 
     def __init__(self, directory: Path, tracking_uri: str, experiment: str) -> None:
-        """Begin.
-
-        Args:
-            directory: of the trials.
-            tracking_uri: MLflow's server or database.
-            experiment: its name there.
-        """
         super().__init__(tracking_uri, experiment_name=experiment)
         self.directory, self.uri = directory, tracking_uri
 

@@ -1,6 +1,6 @@
-"""The Ray cluster of a search: connected to or started, its size, the logs of its workers.
+"""The Ray cluster of a search: connecting or starting, its size, its workers' logs.
 
-Knows nothing of what runs on it.
+What runs on it is in `trial`.
 """
 
 import logging

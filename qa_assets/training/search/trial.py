@@ -21,7 +21,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Job:
-    """What all trials of a search have in common.
+    """What the trials of a search share.
 
     Attributes:
         inputs: task, base model and data.
@@ -30,8 +30,7 @@ class Job:
         cpus_per_worker: of the cluster.
         cache: directory to keep token ids in.
         log: Ray's queue for log records.
-        runtime_options: of `TrainingConfig`, as they are now; a search that is resumed has the
-            rest of its configuration from Ray Tune, as it began.
+        runtime_options: of `TrainingConfig`; Ray Tune resumes a search with the old ones.
     """
 
     inputs: TrainingInputs
@@ -69,7 +68,7 @@ def run(config: dict[str, Any], job: Job) -> None:
             _fit(config, job, name, f"{name}-{attempt}")
             return
         except Exception:
-            # an error that the worker wrote down would occur again
+            # what the worker itself reported would fail again
             if error.exists() or attempt + 1 == _ATTEMPTS:
                 raise
             logger.warning("%s: a worker was killed; the trial goes on with another", name)
