@@ -1,4 +1,4 @@
-"""Draws the assets of the pipeline `quickstart` by stage, as Mermaid, between two marks of README.md.
+"""Draws the assets of `quickstart` by stage, as Mermaid, between two marks in README.md.
 
 `python docs/asset_graph.py` rewrites it. A test fails when the README shows another graph.
 """

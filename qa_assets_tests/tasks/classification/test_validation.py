@@ -126,7 +126,8 @@ def test_splits_are_compared(spark: "SparkSession", tmp_path: Path) -> None:
         "weather\tWILL IT RAIN\nnew\tcall anna\nalarm\tset an alarm\n"
     )
     (tmp_path / "dev.tsv").write_text(
-        "alarm\tset an alarm\nonly_leaked\tplay jazz\nnew\twill it rain, then\noos\twhat is a sonata\n"
+        "alarm\tset an alarm\nonly_leaked\tplay jazz\n"
+        "new\twill it rain, then\noos\twhat is a sonata\n"
     )
     paths = [tmp_path / f"{name}.tsv" for name in ("train", "valid", "dev")]
     rows, _ = read(spark, TASK, *paths)
