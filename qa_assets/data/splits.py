@@ -126,7 +126,7 @@ def _require_good(path: Path, summary: records.Summary) -> None:
         f" {summary.reasons}" if summary.reasons else "", summary.repaired,
     )  # fmt: skip
     if summary.rejected == summary.records:
-        raise SplitError(f"{path}: every record is bad: {summary.reasons}")
+        raise SplitError(f"{path}: every record of it is bad: {summary.reasons}")
 
 
 def file_of(split: str, names: Iterable[str]) -> str:

@@ -167,6 +167,6 @@ def test_a_changed_model_is_refused(
 
 def test_the_source_of_a_short_row_is_its_prompt(model_dir: Path) -> None:
     served = Provenance("ctranslate2", QA.spec(), MAX_NEW_TOKENS, 40, 10, "fp32", {})
-    reader = serving.Reader(QA, model_dir / SPIECE, served)
+    reader = serving.Reader(QA, model_dir, served)
     prompt = QA.prompts(Example("", "", {"question": "Who?", "context": "Zoë."}))[0]
     assert reader.sources([b"Who?", "Zoë.".encode()]) == [prompt.source]

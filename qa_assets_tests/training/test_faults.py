@@ -43,11 +43,15 @@ def require_same(
     assert broken.steps == unbroken.steps
     assert broken.consumed == unbroken.consumed
     timed = {"examples_per_second", "tokens_per_second"}
-    for before, after in zip(unbroken.history, broken.history, strict=True):
-        same = {key: value for key, value in before.items() if key not in timed}
-        found = {key: value for key, value in after.items() if key not in timed}
-        assert found == (same if one_process else pytest.approx(same, rel=1e-4))
-    assert broken.evaluations == unbroken.evaluations
+    expected, actual = (
+        [{key: value for key, value in point.items() if key not in timed} for point in points]
+        for points in (
+            [*unbroken.history, *unbroken.evaluations],
+            [*broken.history, *broken.evaluations],
+        )
+    )
+    for before, after in zip(expected, actual, strict=True):
+        assert after == (before if one_process else pytest.approx(before, rel=1e-4))
     if one_process:
         assert weights(broken) == weights(unbroken)
 

@@ -34,15 +34,15 @@ QUESTIONS = st.lists(
 def tokens(text: str) -> list[str]:
     """Another way to normalise: word by word, character by character, without expressions."""
     kept = "".join(" " if c.isspace() else c for c in text.lower() if c not in string.punctuation)
-    found, word = [], ""
+    parts, word = [], ""
     for character in [*kept, " "]:
         if character.isalnum() or character == "_":
             word += character
         else:
-            found += ["" if word in ("a", "an", "the") else word, character]
+            # an article leaves a gap, so that its neighbours do not become one word
+            parts += [" " if word in ("a", "an", "the") else word, character]
             word = ""
-    # a dropped article leaves a gap, so that what was on its sides does not become one word
-    return "".join(part or " " for part in found).split()
+    return "".join(parts).split()
 
 
 def overlap(said: list[str], gold: list[str]) -> Fraction:
