@@ -34,10 +34,16 @@ MODELS = {"base", "model_dir", "candidate_model"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by the fixtures that it uses, directly or not."""
+    """Mark each test by the fixtures that it uses, directly or not.
+
+    `make test` runs two processes: one has all tests of Spark and Kafka, so that each engine is
+    started once, the other file by file what is left (pytest-xdist, `--dist loadgroup`).
+    """
     for item in items:
-        used = (ENGINES | MODELS).intersection(getattr(item, "fixturenames", ()))
-        item.add_marker("integration" if used else "unit")
+        fixtures = set(getattr(item, "fixturenames", ()))
+        item.add_marker("integration" if fixtures & (ENGINES | MODELS) else "unit")
+        group = "engines" if "jars_dir" in fixtures else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture
