@@ -16,7 +16,8 @@ from models import MAX_NEW_TOKENS, MAX_SOURCE_TOKENS, QA, WINDOW_OVERLAP_TOKENS,
 
 from qa_assets.core.examples import Budget, Prediction
 from qa_assets.deployment import parity, serving
-from qa_assets.deployment.engines import ctranslate2, onnx_runtime, spark_nlp
+from qa_assets.deployment.engines import onnx_runtime, spark_nlp
+from qa_assets.models import ctranslate2
 from qa_assets.models.family import PredictOptions
 from qa_assets.models.tokens import SPIECE, PieceCounter
 from qa_assets.settings import load_settings

@@ -72,7 +72,7 @@ def _onnx(directory: Path) -> Predict:
 
 
 def _ctranslate2(directory: Path) -> Predict:
-    from qa_assets.deployment.engines import ctranslate2
+    from qa_assets.models import ctranslate2
 
     model = ctranslate2.load(directory, len(os.sched_getaffinity(0)))
     return lambda examples: _resolved(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from qa_assets.core.files import atomic_directory
 from qa_assets.deployment import provenance, serving
 from qa_assets.deployment.config import EngineName
-from qa_assets.deployment.engines import ctranslate2, spark_nlp
+from qa_assets.deployment.engines import spark_nlp
 from qa_assets.deployment.engines.onnx_export import SENTENCE_PIECE
+from qa_assets.models import ctranslate2
 from qa_assets.tasks.question_answering import TASK
 
 if TYPE_CHECKING:

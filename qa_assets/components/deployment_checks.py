@@ -80,7 +80,8 @@ def _parity_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
 
 def _outputs(task: Task, model: Artifact, directory: str, sources: list[str]) -> list[Prediction]:
     """What the engine of a model says to the sources of prompts."""
-    from qa_assets.deployment.engines import ctranslate2, onnx_encoder, onnx_runtime
+    from qa_assets.deployment.engines import onnx_encoder, onnx_runtime
+    from qa_assets.models import ctranslate2
 
     path, config = model.path / directory, TrainingConfig(**model.info["config"])
     if task.kind == "encoder":

@@ -17,7 +17,7 @@ from qa_assets.core.examples import read_examples
 from qa_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from qa_assets.streaming.consumer import StreamSummary
+    from qa_assets.streaming.summary import StreamSummary
 
 
 class FeedOverrides(dg.Config):

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from qa_assets.core.examples import Budget, Example, Prediction
 from qa_assets.core.task import Task, load_task
 from qa_assets.deployment import provenance
-from qa_assets.deployment.engines import ctranslate2, pieces
+from qa_assets.deployment.engines import pieces
 from qa_assets.deployment.provenance import Provenance
+from qa_assets.models import ctranslate2
 from qa_assets.models.family import PredictOptions
 from qa_assets.models.tokens import SPIECE, PieceCounter
 

@@ -1,128 +1,185 @@
-"""Greedy decoding of many sources in batches of similar length: from token ids to token ids.
+"""Greedy decoding of many sources, from token ids to texts, by transformers or by CTranslate2.
 
-The loop over tokens is in `greedy`.
+CTranslate2 decodes a T5 on a CPU in a fraction of the time of transformers' `generate`, conversion
+included (`benchmarks/decoding.py`); `generate` decodes any encoder-decoder on any device.
 """
 
 import logging
+import math
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
-from itertools import compress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_assets.models import base_model, t5
+from qa_assets.models import base_model, ctranslate2, logit_bias
+from qa_assets.models.family import PredictOptions
 from qa_assets.models.tokenization import batches_by_length, pad
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from qa_assets.models.greedy import Decoded, Decoder
 
 logger = logging.getLogger(__name__)
 _LOG_SECONDS = 5.0
-_MIN_GAP = 0.1
-"""Logits between the best token and the next; of 2,000 SQuAD answers bf16 moves 1 % by more."""
+_CHUNK = 128
+"""Sources given to CTranslate2 at once, which returns 130 kB of logits for each token of a T5."""
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """What to decode without, and to measure instead.
+
+    Attributes:
+        token: that stands for abstaining.
+        text_start: special tokens that the model puts before a text.
+    """
+
+    token: int
+    text_start: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is decoded of a source.
+
+    Attributes:
+        text: without special tokens.
+        confidence: product of the token probabilities, the end included; NaN with an `Abstention`.
+        margin: logit of the abstention token less the best other one, where the first token of the
+            text is chosen; NaN without an `Abstention`.
+    """
+
+    text: str
+    confidence: float
+    margin: float = math.nan
 
 
 def decode(
     model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
     ids: Sequence[list[int]],
-    *,
-    batch_size: int,
-    precision: str,
-    text_start: int = 0,
-    **options: Any,
-) -> "Iterator[tuple[list[int], Decoded]]":
-    """Decode in batches, the longest sources first; logs progress every few seconds.
-
-    The model's `generation_config` applies, calibrated abstention included. Sources of which bf16
-    leaves the choice of a token in doubt are decoded again in fp32, in the last batches.
+    options: PredictOptions,
+    abstention: Abstention | None = None,
+) -> list[Output]:
+    """Decode by CTranslate2 where it applies, else by `generate`; logs progress.
 
     Args:
-        model: on the device to compute on.
+        model: without adapters; its `generation_config` applies.
+        tokenizer: the model's.
         ids: token ids of each source.
-        batch_size: sources decoded together.
-        precision: see `base_model.dtype`.
-        text_start: special tokens that the model puts before a text.
-        options: of `model.generate`.
-
-    Yields:
-        Numbers of sources, and their outputs; each number once.
+        options: `max_new_tokens` and `batch_size` are read.
+        abstention: leave out its token, and a bias of `sequence_bias`, and measure margins.
     """
-    import torch
-
-    start = logged = time.monotonic()
-    left, done = list(range(len(ids))), 0
-    for dtype in dict.fromkeys([base_model.dtype(model, precision), torch.float32]):
-        if not left:
-            break
-        decoder = decoder_of(model, dtype)
-        doubtful: list[int] = []
-        for batch in batches_by_length([len(ids[number]) for number in left], batch_size):
-            numbers = [left[place] for place in batch]
-            decoded = decode_batch(
-                model, decoder, [ids[number] for number in numbers], text_start, **options
-            )
-            if dtype != torch.float32:
-                doubt = decoded.min_gaps < _MIN_GAP
-                doubtful += compress(numbers, doubt.tolist())
-                numbers = list(compress(numbers, (~doubt).tolist()))
-                decoded = decoded.rows(~doubt)
-            if not numbers:
-                continue
-            yield numbers, decoded
-            done += len(numbers)
-            if time.monotonic() - logged > _LOG_SECONDS:
-                logged = time.monotonic()
-                speed = done / (logged - start)
-                logger.info("decoded %d of %d prompts, %.1f prompts/s", done, len(ids), speed)
-        left = doubtful
+    by_ctranslate2 = (
+        model.config.model_type == "t5"
+        and model.device.type == "cpu"
+        and getattr(tokenizer, "sp_model", None) is not None
+    )
+    decoder = _translated if by_ctranslate2 else _generated
+    return _in_order(len(ids), decoder(model, tokenizer, ids, options, abstention))
 
 
-def decoder_of(model: "PreTrainedModel", dtype: "torch.dtype") -> "Decoder":
-    """The fastest decoder of a model."""
-    if t5.applies_to(model):
-        from qa_assets.models.t5.inference import InferenceT5
-
-        return InferenceT5(model, dtype)
-    from qa_assets.models.generic import GenericDecoder
-
-    return GenericDecoder(model, dtype)
-
-
-def decode_batch(
+def generate(
     model: "PreTrainedModel",
-    decoder: "Decoder",
+    tokenizer: "PreTrainedTokenizerBase",
     ids: Sequence[list[int]],
-    text_start: int = 0,
-    **options: Any,
-) -> "Decoded":
-    """Decode sources together, with the `decoder_of` the model; for arguments see `decode`."""
+    options: PredictOptions,
+) -> list[Output]:
+    """Decode by transformers' `generate`, which engines are compared with."""
+    return _in_order(len(ids), _generated(model, tokenizer, ids, options, None))
+
+
+_Batches = Iterator[tuple[list[int], list[Output]]]
+
+
+def _in_order(count: int, batches: _Batches) -> list[Output]:
+    outputs: dict[int, Output] = {}
+    start = logged = time.monotonic()
+    for numbers, batch in batches:
+        outputs |= zip(numbers, batch, strict=True)
+        if time.monotonic() - logged > _LOG_SECONDS:
+            logged = time.monotonic()
+            speed = len(outputs) / (logged - start)
+            logger.info("decoded %d of %d prompts, %.1f prompts/s", len(outputs), count, speed)
+    return [outputs[number] for number in range(count)]
+
+
+def _generated(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    ids: Sequence[list[int]],
+    options: PredictOptions,
+    abstention: Abstention | None,
+) -> _Batches:
     import torch
-    from transformers.modeling_outputs import BaseModelOutput
 
-    from qa_assets.models import greedy
+    from qa_assets.models.generic import Recorder, global_attention
 
-    padding = model.config.pad_token_id
-    input_ids = pad(ids, padding).to(model.device)
-    attention_mask = (input_ids != padding).long()
-    with torch.inference_mode():
-        encoded = decoder.encode(input_ids, attention_mask)
-        decoded: greedy.Decoded = model.generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
-            attention_mask=attention_mask,
-            do_sample=False,
-            num_beams=1,
-            custom_generate=partial(greedy.search, decoder=decoder, text_start=text_start),
-            **options,
-        )
-    return decoded
+    model.eval()
+    settings: dict[str, Any] = {"sequence_bias": None} if abstention else {}
+    for numbers in batches_by_length([len(source) for source in ids], options.batch_size):
+        input_ids = pad([ids[number] for number in numbers], model.config.pad_token_id)
+        input_ids = input_ids.to(model.device)
+        recorder = Recorder(model, abstention)
+        with torch.inference_mode(), base_model.autocast(model, options.precision):
+            sequences = model.generate(
+                input_ids=input_ids,
+                attention_mask=(input_ids != model.config.pad_token_id).long(),
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=options.max_new_tokens,
+                logits_processor=[recorder],
+                **settings,
+                **global_attention(model, input_ids),
+            )
+        texts = texts_of(tokenizer, sequences)
+        yield numbers, list(map(Output, texts, recorder.confidences(), recorder.margins()))
 
 
-def texts_of(tokenizer: "PreTrainedTokenizerBase", sequences: "Tensor") -> list[str]:
-    """The texts of token ids, of shape [rows, tokens]."""
+def _translated(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    ids: Sequence[list[int]],
+    options: PredictOptions,
+    abstention: Abstention | None,
+) -> _Batches:
+    import numpy as np
+    import torch
+
+    with tempfile.TemporaryDirectory() as scratch:
+        source, converted = Path(scratch) / "model", Path(scratch) / "ctranslate2"
+        base_model.save(model, tokenizer, source)
+        bias = {} if abstention else logit_bias.token_bias(source)
+        ctranslate2.convert(source, converted, token_bias=bias, quantization="float32")
+        # another number of threads would become torch's
+        loaded = ctranslate2.open_model(converted, threads=torch.get_num_threads())
+
+    def translate(numbers: list[int], **more: Any) -> list[Any]:
+        tokens = [tokenizer.convert_ids_to_tokens(ids[number]) for number in numbers]
+        return ctranslate2.translate(loaded, tokens, options.max_new_tokens, **more)
+
+    for numbers in batches_by_length([len(source) for source in ids], _CHUNK):
+        margins = [math.nan] * len(numbers)
+        results = translate(numbers, return_logits_vocab=abstention is not None)
+        if abstention:
+            logits = np.stack([np.array(result.logits[0][0]) for result in results])
+            abstaining = logits[:, abstention.token].copy()
+            logits[:, abstention.token] = -np.inf
+            margins = (abstaining - logits.max(-1)).tolist()
+            # what was decoded is right without abstention, too, where it does not occur
+            token = tokenizer.convert_ids_to_tokens(abstention.token)
+            again = [n for n, result in enumerate(results) if token in result.hypotheses[0]]
+            suppressed = translate([numbers[n] for n in again], suppress_sequences=[[token]])
+            for number, result in zip(again, suppressed, strict=True):
+                results[number] = result
+        sequences = [tokenizer.convert_tokens_to_ids(result.hypotheses[0]) for result in results]
+        confidences = [math.nan if abstention else math.exp(r.scores[0]) for r in results]
+        yield numbers, list(map(Output, texts_of(tokenizer, sequences), confidences, margins))
+
+
+def texts_of(tokenizer: "PreTrainedTokenizerBase", sequences: Any) -> list[str]:
+    """The texts of token ids, a row each."""
     # cleaning up would turn "5 , 6" into "5, 6", which may not stand in the source
     decoded = tokenizer.batch_decode(
         sequences, skip_special_tokens=True, clean_up_tokenization_spaces=False

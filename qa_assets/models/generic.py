@@ -1,20 +1,22 @@
-"""Encoder-decoder models of any architecture, computed by transformers' own `forward`.
+"""Encoder-decoder models of any architecture, computed by transformers' own code.
 
-A T5 is computed by `t5`, which is faster.
+The loss of a T5 is computed by `t5`, which is faster.
 """
 
 import inspect
-from dataclasses import dataclass
+import math
 from typing import TYPE_CHECKING, Any
 
 # only training and decoding import this module
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 from torch.nn import functional  # noqa: TID253
-from transformers.modeling_outputs import BaseModelOutput  # noqa: TID253
+from transformers import LogitsProcessor  # noqa: TID253
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from qa_assets.models.decoding import Abstention
 
 
 class GenericLoss(nn.Module):  # type: ignore[misc]
@@ -31,7 +33,7 @@ class GenericLoss(nn.Module):  # type: ignore[misc]
             attention_mask=attention_mask,
             decoder_input_ids=_shifted(self.model, labels),
             use_cache=False,
-            **_global_attention(self.model, input_ids),
+            **global_attention(self.model, input_ids),
         ).logits
         real = labels >= 0
         return functional.cross_entropy(
@@ -50,7 +52,7 @@ def _shifted(model: Any, labels: Tensor) -> Tensor:
     return ids.masked_fill(ids < 0, model.config.pad_token_id)
 
 
-def _global_attention(module: nn.Module, input_ids: Tensor) -> dict[str, Tensor]:
+def global_attention(module: nn.Module, input_ids: Tensor) -> dict[str, Tensor]:
     """Of models with windowed attention (LED): the first token attends to all, and all to it."""
     if "global_attention_mask" not in inspect.signature(module.forward).parameters:
         return {}
@@ -59,53 +61,45 @@ def _global_attention(module: nn.Module, input_ids: Tensor) -> dict[str, Tensor]
     return {"global_attention_mask": mask}
 
 
-@dataclass
-class GenericState:
-    """The `greedy.State` of a `GenericDecoder`: sources and the KV cache of transformers."""
+class Recorder(LogitsProcessor):  # type: ignore[misc]
+    """Records what `generate` chooses from in greedy decoding: the last of its processors.
 
-    encoded: Tensor
-    attention_mask: Tensor
-    cache: Any = None
-
-    def keep(self, rows: Tensor) -> None:
-        """Drop all rows but those of these numbers."""
-        self.encoded, self.attention_mask = self.encoded[rows], self.attention_mask[rows]
-        self.cache.batch_select_indices(rows)
-
-
-class GenericDecoder:
-    """A `greedy.Decoder` of any encoder-decoder model; `dtype` is that of the encoder's products.
-
-    The decoder, which has few tokens to compute, is in fp32.
+    It removes the abstention token, if there is one to decode without.
     """
 
-    def __init__(self, model: "PreTrainedModel", dtype: torch.dtype) -> None:
-        self.model, self.dtype = model.eval(), dtype
+    def __init__(self, model: "PreTrainedModel", abstention: "Abstention | None") -> None:
+        self.ends = torch.tensor(model.generation_config.eos_token_id, device=model.device)
+        self.abstention = abstention
+        self.log_probabilities = torch.zeros(0)
+        self.margin = torch.zeros(0)
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """See `greedy.Decoder`."""
-        encoder, device = self.model.get_encoder(), self.model.device.type
-        with torch.autocast(device, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            output = encoder(
-                input_ids=input_ids, attention_mask=attention_mask, return_dict=True,
-                **_global_attention(encoder, input_ids),
-            )  # fmt: skip
-        encoded: Tensor = output.last_hidden_state.float()
-        return encoded
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores of the next token, of shape [rows, vocabulary]."""
+        generated = input_ids[:, 1:]  # behind the decoder's start token
+        if self.abstention:
+            abstaining = scores[:, self.abstention.token].clone()
+            scores = scores.index_fill(
+                1, torch.tensor(self.abstention.token, device=scores.device), -math.inf
+            )
+            if generated.shape[1] <= self.abstention.text_start:
+                self.margin = abstaining - scores.max(-1).values
+        chosen = scores.max(-1).values - scores.logsumexp(-1)
+        if not generated.shape[1]:
+            self.log_probabilities = torch.zeros_like(chosen)
+        unfinished = ~torch.isin(generated, self.ends).any(-1)
+        self.log_probabilities += chosen.where(unfinished, 0.0)
+        return scores
 
-    def start(self, encoded: Tensor, attention_mask: Tensor, max_steps: int) -> GenericState:  # noqa: ARG002
-        """See `greedy.Decoder`."""
-        return GenericState(encoded, attention_mask)
+    def confidences(self) -> list[float]:
+        """See `decoding.Output`."""
+        if self.abstention:
+            return [math.nan] * len(self.log_probabilities)
+        confidences: list[float] = self.log_probabilities.exp().tolist()
+        return confidences
 
-    def step(self, tokens: Tensor, state: GenericState) -> Tensor:
-        """See `greedy.Decoder`."""
-        output = self.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=state.encoded),
-            attention_mask=state.attention_mask,
-            decoder_input_ids=tokens[:, None],
-            past_key_values=state.cache,
-            use_cache=True,
-        )
-        state.cache = output.past_key_values
-        logits: Tensor = output.logits[:, -1].float()
-        return logits
+    def margins(self) -> list[float]:
+        """See `decoding.Output`."""
+        if self.abstention is None:
+            return [math.nan] * len(self.log_probabilities)
+        margins: list[float] = self.margin.tolist()
+        return margins

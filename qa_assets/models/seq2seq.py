@@ -5,7 +5,7 @@ How token ids are decoded is in `decoding`; what is optimised in `t5.training` a
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,6 @@ from qa_assets.models.tokenization import cut, encode, encode_prompts
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from qa_assets.models.greedy import Decoded
 
 _GENERATION = "generation_config.json"
 
@@ -77,10 +75,9 @@ class Seq2Seq:
         """See `Family.predict`; a confidence is the product of the token probabilities."""
         ids, of_example = _encode(model, tokenizer, task, examples, options)
         by_example: list[list[Prediction]] = [[] for _ in examples]
-        for number, output in zip(
-            of_example, _outputs(model, tokenizer, ids, options), strict=True
-        ):
-            by_example[number].append(self._in_words_of(task, output))
+        outputs = decoding.decode(model, tokenizer, ids, options)
+        for number, output in zip(of_example, outputs, strict=True):
+            by_example[number].append(self._in_words_of(task, _prediction(output)))
         return [task.resolve(parts) for parts in by_example]
 
     def _in_words_of(self, task: Task, output: Prediction) -> Prediction:
@@ -97,7 +94,8 @@ class Seq2Seq:
         options: PredictOptions,
     ) -> list[Prediction]:
         """See `Family.outputs`."""
-        return _outputs(model, tokenizer, encode(tokenizer, sources), options)
+        ids = encode(tokenizer, sources)
+        return list(map(_prediction, decoding.generate(model, tokenizer, ids, options)))
 
     def abstention_margins(
         self,
@@ -117,18 +115,12 @@ class Seq2Seq:
         ids, of_example = _encode(model, tokenizer, task, examples, options)
         margins = [math.inf] * len(examples)
         predictions = [Prediction("")] * len(examples)
-        for numbers, decoded in _decode(
-            model, ids, options, text_start=text_start, suppress_tokens=[token]
-        ):
-            logits = decoded.first_logits.clone()  # inference mode allows no change of the original
-            abstaining = logits[:, token].clone()
-            logits[:, token] = -math.inf
-            batch_margins = (abstaining - logits.max(dim=-1).values).tolist()
-            outputs = _predictions(tokenizer, decoded)
-            for number, margin, output in zip(numbers, batch_margins, outputs, strict=True):
-                example = of_example[number]
-                if margin < margins[example]:
-                    margins[example], predictions[example] = margin, task.resolve([output])
+        abstention = decoding.Abstention(token, text_start)
+        outputs = decoding.decode(model, tokenizer, ids, options, abstention)
+        for example, output in zip(of_example, outputs, strict=True):
+            if output.margin < margins[example]:
+                margins[example] = output.margin
+                predictions[example] = task.resolve([Prediction(output.text)])
         return margins, predictions
 
     def abstention_id(self, tokenizer: "PreTrainedTokenizerBase", task: Task) -> int:
@@ -174,32 +166,5 @@ def _encode(
     return (cut(ids, limit)[0] if limit else ids), of_example
 
 
-def _outputs(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    ids: list[list[int]],
-    options: PredictOptions,
-) -> list[Prediction]:
-    outputs = [Prediction("")] * len(ids)
-    for numbers, decoded in _decode(model, ids, options):
-        for number, output in zip(numbers, _predictions(tokenizer, decoded), strict=True):
-            outputs[number] = output
-    return outputs
-
-
-def _predictions(tokenizer: "PreTrainedTokenizerBase", decoded: "Decoded") -> list[Prediction]:
-    texts = decoding.texts_of(tokenizer, decoded.sequences)
-    return list(map(Prediction, texts, decoded.log_probabilities.exp().tolist()))
-
-
-def _decode(
-    model: "PreTrainedModel", ids: list[list[int]], options: PredictOptions, **more: Any
-) -> "Iterator[tuple[list[int], Decoded]]":
-    return decoding.decode(
-        model,
-        ids,
-        batch_size=options.batch_size,
-        precision=options.precision,
-        max_new_tokens=options.max_new_tokens,
-        **more,
-    )
+def _prediction(output: decoding.Output) -> Prediction:
+    return Prediction(output.text, output.confidence)

@@ -1,9 +1,7 @@
-"""Which model serves: the artefact `champion`, in step with the registry's alias.
+"""Promotion and rollback: the artefact `champion`, whose link `latest` follows MLflow's alias.
 
-The alias says which version is the champion; the artefact's link `latest`, which everything
-downstream reads, follows it. A champion's directory holds hard links of the candidate's files, so
-that it outlives the candidate, with its model card and the report that it was promoted on. What a
-candidate must reach is in `gate`.
+A champion's directory holds hard links of the candidate's files, so that it outlives the candidate,
+with its model card and the report that it was promoted on. The gate's criteria are in `gate`.
 """
 
 import json
@@ -29,12 +27,12 @@ REPORT_FILE, CARD_FILE = "report.json", "README.md"
 
 
 class PromotionError(RuntimeError):
-    """A promotion or rollback that is not to be; the message says why. Nothing was changed."""
+    """A promotion or rollback that is refused; the message says why. Nothing was changed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The champion after a promotion or rollback, and what was done in a sentence."""
+    """The champion after a promotion or rollback; `done` says in a sentence what was changed."""
 
     artifact: Artifact
     version: Version
@@ -48,17 +46,8 @@ def review(
     report: Artifact | None,
     config: gate.GateConfig,
 ) -> gate.Decision:
-    """Judge a candidate by its report, against the champion that serves.
-
-    Args:
-        store: the artefacts of the pipeline.
-        task: that of the pipeline.
-        candidate: a `best_model`.
-        report: the newest `test_report`.
-        config: what has to be reached.
-    """
-    link = store.link(CHAMPION)
-    champion = store.find(CHAMPION)
+    """Judge a candidate (a `best_model`) by the newest `test_report`, against the champion."""
+    link, champion = store.link(CHAMPION), store.find(CHAMPION)
     if link.is_symlink() and champion is None:
         return gate.refused(
             "champion",
@@ -68,19 +57,15 @@ def review(
     if champion and champion.data_version == candidate.data_version:
         return gate.Decision((gate.Criterion("new", True, "it is the champion already"),))
     if report is None or report.inputs.get(CANDIDATE) != candidate.data_version:
-        return gate.refused("report", "there is none of this candidate: materialise `test_report`")
-    if champion and report.inputs.get(CHAMPION) != champion.data_version:
-        return gate.refused(
-            "report", "it does not compare with the champion of now: materialise `test_report`"
-        )
-    try:
-        figures = read_report(report)
-        return gate.decide(figures, config, task, champion=champion is not None)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        return gate.refused(
-            "report",
-            f"{report.path / REPORT_FILE} cannot be read ({error!r}): materialise `test_report`",
-        )
+        fault = "there is none of this candidate"
+    elif champion and report.inputs.get(CHAMPION) != champion.data_version:
+        fault = "it does not compare with the champion of now"
+    else:
+        try:
+            return gate.decide(read_report(report), config, task, champion=champion is not None)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            fault = f"{report.path / REPORT_FILE} cannot be read ({error!r})"
+    return gate.refused("report", f"{fault}: materialise `test_report`")
 
 
 def read_report(report: Artifact) -> dict[str, Any]:
@@ -97,24 +82,18 @@ def promote(
     config: gate.GateConfig,
     card_writer: CardWriter,
 ) -> Outcome:
-    """Make a candidate the champion, if the gate lets it pass.
-
-    A candidate that is the champion already changes nothing.
-
-    Args:
-        store: the artefacts of the pipeline.
-        registry: gets a version and the alias.
-        candidate: the newest `best_model`.
-        report: the newest `test_report`.
-        config: what has to be reached.
-        card_writer: of the pipeline's task.
+    """Make a candidate (a `best_model`) the champion; if it is already, nothing is changed.
 
     Raises:
         PromotionError: the gate refuses it, it was rolled back once, or the champion's files are
             gone, so that nothing can be compared with it.
     """
     current = registry.champion()
-    champion = _follow(store, registry, current)
+    if current is None:  # a new registry, or no champion yet
+        champion = store.find(CHAMPION)
+    else:  # the alias may have been moved in MLflow
+        champion = _artifact(store, registry, current)
+        store.make_latest(champion)
     if champion and champion.data_version == candidate.data_version:
         version = current or _register(registry, champion)
         return Outcome(
@@ -140,7 +119,7 @@ def promote(
 
 
 def rollback(store: ArtifactStore, registry: Registry) -> Outcome:
-    """Put back the champion before this one, which is not to be promoted again.
+    """Put back the champion before the present one, which is never promoted again.
 
     Raises:
         PromotionError: there is none before it, or its files are gone.
@@ -161,15 +140,6 @@ def rollback(store: ArtifactStore, registry: Registry) -> Outcome:
     done = f"rolled back from version {current.number} to version {earlier.number}"
     logger.info("%s: %s", registry.name, done)
     return Outcome(artifact, earlier, done)
-
-
-def _follow(store: ArtifactStore, registry: Registry, current: Version | None) -> Artifact | None:
-    """The champion's artefact, after letting `latest` follow the alias."""
-    if current is None:  # a new registry, or no champion yet
-        return store.find(CHAMPION)
-    artifact = _artifact(store, registry, current)
-    store.make_latest(artifact)
-    return artifact
 
 
 def _artifact(store: ArtifactStore, registry: Registry, version: Version) -> Artifact:
@@ -231,7 +201,6 @@ def _register(registry: Registry, artifact: Artifact) -> Version:
         "report": str(artifact.path / REPORT_FILE),
         "model_card": str(artifact.path / CARD_FILE),
     }
-    commit = git_commit()
-    if commit:
+    if commit := git_commit():
         tags["git_commit"] = commit
     return registry.register(artifact.path, artifact.data_version, tags)

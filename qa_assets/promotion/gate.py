@@ -1,8 +1,7 @@
 """The gate: whether a report allows a candidate to become the champion, with reasons in words.
 
-A report is what `evaluation.figures` makes of `candidate`, `untuned` and, where there is one,
-`champion`. A figure that is missing or not a number never passes. Which artefacts are compared, and
-whether the report is of these, is decided in `champions`.
+A report holds the figures of `evaluation.figures` for `candidate`, `untuned` and, where there is
+one, `champion`. A figure that is missing or not a number never passes.
 """
 
 import math
@@ -39,7 +38,7 @@ class GateConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Criterion:
-    """A demand on the candidate, and by which figures it is met or not."""
+    """A condition that a candidate has to meet; the reason names the figures."""
 
     name: str
     passed: bool
@@ -48,7 +47,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Decision:
-    """All criteria; every single one has to pass."""
+    """All criteria; each of them has to pass."""
 
     criteria: tuple[Criterion, ...]
 
@@ -59,36 +58,24 @@ class Decision:
 
     @property
     def reasons(self) -> str:
-        """Why not, or why, in words."""
+        """The verdict and its reasons, in words."""
         verdict = "may be promoted" if self.passed else "is not promoted"
-        reasons = [
-            f"{criterion.name}: {criterion.reason}"
-            for criterion in self.criteria
-            if criterion.passed == self.passed
-        ]
-        return f"the candidate {verdict}: {'; '.join(reasons)}"
+        decisive = [criterion for criterion in self.criteria if criterion.passed == self.passed]
+        reasons = "; ".join(f"{criterion.name}: {criterion.reason}" for criterion in decisive)
+        return f"the candidate {verdict}: {reasons}"
 
 
 def refused(name: str, reason: str) -> Decision:
-    """The decision against a candidate without a report to judge it by."""
+    """The decision against a candidate that no report can be compared for."""
     return Decision((Criterion(name, False, reason),))
 
 
 def decide(report: Report, config: GateConfig, task: Task, *, champion: bool) -> Decision:
-    """Judge a candidate by its report.
-
-    Args:
-        report: as the module's docstring says.
-        config: what has to be reached.
-        task: names the measures.
-        champion: whether there is one, which the candidate then has to be compared with.
-    """
+    """Judge a candidate by its report, which must compare it with the champion if there is one."""
     judge = _Judge(report, config, task)
     floors = task.metrics.floors if config.floors is None else config.floors
-    criteria = [
-        judge.better_than_untuned(),
-        *(judge.floor(measure, floor) for measure, floor in floors.items()),
-    ]
+    criteria = [judge.better_than_untuned()]
+    criteria += [judge.floor(measure, floor) for measure, floor in floors.items()]
     if champion:
         criteria += [judge.not_worse(), judge.no_slice_collapsed()]
     else:
@@ -117,7 +104,7 @@ class _Judge:
             f"{self.label} {scores[0]:.2f} against {scores[1]:.2f}, "
             f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
         )
-        # the scores too: a broken report may lack them and have paired figures all the same
+        # a broken report may lack the scores and have paired figures all the same
         passed = all(map(math.isfinite, scores)) and difference > 0 and low > 0
         return Criterion("better than untuned", passed, reason)
 
@@ -126,10 +113,8 @@ class _Judge:
         name = f"{shown.get(measure, measure)} of {floor:g} or more"
         if measure not in shown:
             return Criterion(name, False, f"there are only the measures {', '.join(shown)}")
-        models = _at(self.report, "scores", default={})
-        if all(
-            _at(self.report, "scores", model, measure, default=None) is None for model in models
-        ):
+        scores = _at(self.report, "scores", default={})
+        if all(_at(scores, model, measure, default=None) is None for model in scores):
             return Criterion(name, True, f"the test split has no such {self.task.words.request}s")
         score = self._score("candidate", measure)
         return Criterion(name, score >= floor, f"{score:.2f}")
@@ -155,9 +140,8 @@ class _Judge:
             if row["examples"] < least or "champion" not in scores:
                 continue
             compared += 1
-            candidate, champion = (
-                float(scores.get(model, math.nan)) for model in ("candidate", "champion")
-            )
+            candidate = float(scores.get("candidate", math.nan))
+            champion = float(scores["champion"])
             if not candidate >= champion - drop:
                 collapsed.append(
                     f"{row['slice']} {row['value']}: {candidate:.2f} against {champion:.2f}"
@@ -171,10 +155,9 @@ class _Judge:
 
     def _paired(self, other: str) -> tuple[float, float, float]:
         """The candidate's primary metric less another model's, and the ends of the interval."""
-        interval = _at(self.report, "paired", other, "interval", default=(math.nan, math.nan))
-        low, high = (float(end) for end in interval)
-        key = f"{self.primary}_difference"
-        return float(_at(self.report, "paired", other, key, default=math.nan)), low, high
+        paired = _at(self.report, "paired", other, default={})
+        low, high = map(float, _at(paired, "interval", default=(math.nan, math.nan)))
+        return float(_at(paired, f"{self.primary}_difference", default=math.nan)), low, high
 
     def _score(self, model: str, measure: str) -> float:
         return float(_at(self.report, "scores", model, measure, default=math.nan))

@@ -1,7 +1,7 @@
 """Uploading a champion to a model repository of the Hugging Face hub.
 
-The hub's own client takes the token and the address from the environment (HF_TOKEN, HF_ENDPOINT);
-no message, log or asset holds the token. The model card is written by `card`.
+The hub's client takes token and address from the environment (HF_TOKEN, HF_ENDPOINT). No message,
+log or asset holds the token.
 """
 
 import logging
@@ -12,8 +12,7 @@ from qa_assets.core.artifacts import MANIFEST
 
 logger = logging.getLogger(__name__)
 
-# these hold paths of this machine and texts of the data set
-_PRIVATE = [MANIFEST, "*.parquet", "*.html"]
+_PRIVATE = [MANIFEST, "*.parquet", "*.html"]  # local paths, and texts of the data set
 
 
 class HubError(RuntimeError):
@@ -22,7 +21,7 @@ class HubError(RuntimeError):
 
 @dataclass(frozen=True)
 class Published:
-    """Where a model lies on the hub."""
+    """A model on the hub."""
 
     url: str
     commit: str
@@ -30,13 +29,9 @@ class Published:
 
 
 def publish(model: Path, repository: str, *, private: bool, message: str) -> Published:
-    """Upload a Hugging Face directory and its card, in one commit.
+    """Upload a Hugging Face directory and its README.md in one commit.
 
-    Args:
-        model: the directory, with its README.md.
-        repository: owner and name; created if it is not there.
-        private: whether a created repository is private.
-        message: of the commit.
+    A missing repository is created, private if `private`.
 
     Raises:
         HubError: there is no token, or the hub refuses.
@@ -53,10 +48,7 @@ def publish(model: Path, repository: str, *, private: bool, message: str) -> Pub
     try:
         repo = api.create_repo(repository, private=private, exist_ok=True)
         commit = api.upload_folder(
-            repo_id=repository,
-            folder_path=model,
-            commit_message=message,
-            ignore_patterns=_PRIVATE,
+            repo_id=repository, folder_path=model, commit_message=message, ignore_patterns=_PRIVATE
         )
         files = api.list_repo_files(repository, revision=commit.oid)
     except (HfHubHTTPError, RequestException) as error:

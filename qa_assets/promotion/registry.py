@@ -1,9 +1,8 @@
-"""Champions in MLflow's model registry: a version each; the alias is on the version that serves.
+"""Champions in MLflow's model registry: a version each, in the order of promotion.
 
-A version's source is the directory of the artefact; no weights are copied and nothing is pickled.
-A candidate gets a version when it becomes the champion, so that the versions are the champions in
-the order of promotion. A champion that was rolled back keeps its version, with the tag
-`rolled_back`. Files and links of the artefacts are the work of `champions`.
+The alias `champion` is on the version that serves; a version that was rolled back has the tag
+`rolled_back`. A version's source is the directory of the artefact: no weights are copied. Files and
+links of the artefacts are in `champions`.
 """
 
 import logging
@@ -25,9 +24,9 @@ class Version:
 
     Attributes:
         number: from 1, in the order of promotion.
-        path: directory of its artefact.
-        data_version: of its artefact, the same as that of the candidate.
-        rolled_back: when, if it was.
+        path: directory of the artefact.
+        data_version: of the artefact and of the candidate.
+        rolled_back: ISO time of the rollback, if there was one.
     """
 
     number: int
@@ -40,12 +39,7 @@ class Registry:
     """The champions of one registered model."""
 
     def __init__(self, uri: str, name: str) -> None:
-        """Connect, and register the model if it is not there.
-
-        Args:
-            uri: MLflow's tracking server, or a database.
-            name: the registered model's.
-        """
+        """Connect to MLflow's tracking server or database; registers the model if it is missing."""
         from mlflow import MlflowClient
 
         self.uri, self.name = uri, name
@@ -54,7 +48,7 @@ class Registry:
             self._client.create_registered_model(name)
 
     def versions(self) -> list[Version]:
-        """Every champion there was, the newest first."""
+        """All champions, the newest first."""
         versions = self._client.search_model_versions(f"name = '{self.name}'")
         return sorted(map(_version, versions), key=lambda version: -version.number)
 
@@ -66,33 +60,29 @@ class Registry:
         return _version(self._client.get_model_version(self.name, number))
 
     def before(self, version: Version) -> Version | None:
-        """The champion before that one, leaving out those that were rolled back."""
-        earlier = (
-            other
-            for other in self.versions()
-            if other.number < version.number and not other.rolled_back
-        )
-        return next(earlier, None)
+        """The champion before a version, leaving out those that were rolled back."""
+        kept = (other for other in self.versions() if not other.rolled_back)
+        return next((other for other in kept if other.number < version.number), None)
 
     def register(self, path: Path, data_version: str, tags: Mapping[str, str]) -> Version:
-        """Make a new version of the artefact in `path`, and put the alias on it."""
+        """Add a version for the artefact in `path`, and put the alias on it."""
         tags = {**tags, "path": str(path), "data_version": data_version}
         entity = self._client.create_model_version(self.name, self._source(path), tags=tags)
         version = _version(entity)
         try:
             self.put_alias(version)
-        except BaseException:  # every version was a champion once: keep it so
+        except BaseException:  # only champions have versions
             self._client.delete_model_version(self.name, entity.version)
             raise
         return version
 
     def put_alias(self, version: Version) -> None:
-        """Let that version be the champion."""
+        """Make a version the champion."""
         self._client.set_registered_model_alias(self.name, ALIAS, str(version.number))
         logger.info("%s: version %d is the champion", self.name, version.number)
 
     def mark_rolled_back(self, version: Version) -> None:
-        """Tag a version, so that its model is not promoted again."""
+        """Tag a version, so that its model is never promoted again."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._client.set_model_version_tag(self.name, str(version.number), ROLLED_BACK, now)
 

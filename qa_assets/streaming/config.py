@@ -1,8 +1,4 @@
-"""Settings of streaming: the broker, from the environment; topics and limits, from the pipeline.
-
-`StreamContext` bundles them with the task whose messages are streamed. What clients are configured
-with because of them is in `security` and `kafka`.
-"""
+"""Settings of streaming: the broker, from the environment; topics and limits, from the pipeline."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,9 +20,7 @@ class _Config(BaseModel):
 class KafkaConfig(_Config):
     """The broker, how clients log in, and what topics are created with."""
 
-    embedded: bool = Field(
-        True, description="Start a broker on loopback for as long as it is needed."
-    )
+    embedded: bool = Field(True, description="Start a broker on loopback while it is needed.")
     bootstrap_servers: str = "127.0.0.1:9092"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
@@ -36,26 +30,16 @@ class KafkaConfig(_Config):
     )
     ssl_ca_file: Path | None = Field(
         None,
-        description="PEM file of the authority that signed the broker's certificate; none: "
-        "those that the machine trusts.",
+        description="PEM file of the broker's certificate authority; none: those that the machine "
+        "trusts.",
     )
     partitions: int = Field(2, ge=1, description="Partitions of topics that do not exist yet.")
     max_message_bytes: int = Field(
         16 * 1024**2,
         ge=1024**2,
-        description="`max.message.bytes` of topics that are created here. Larger than a readable "
-        "request, so that one that is too large arrives and becomes a dead letter.",
+        description="`max.message.bytes` of new topics. Larger than a readable request, so that a "
+        "request that is too large becomes a dead letter.",
     )
-
-    @property
-    def uses_tls(self) -> bool:
-        """Whether connections are encrypted."""
-        return self.security_protocol.endswith("SSL")
-
-    @property
-    def uses_sasl(self) -> bool:
-        """Whether clients log in."""
-        return self.security_protocol.startswith("SASL")
 
     @field_validator("sasl_password")
     @classmethod
@@ -81,18 +65,12 @@ class Topics(_Config):
     consumer_group: str = Field(
         min_length=1,
         description="Its committed offsets say which requests are answered; it also names the "
-        "transactions. A name for each consumer of the requests.",
+        "transactions.",
     )
 
     @classmethod
     def named(cls, pipeline: str, request: str, response: str) -> Self:
-        """The topics of a pipeline that names none, such as `squad.questions`.
-
-        Args:
-            pipeline: its name.
-            request: the task's word for one, in the singular; see `core.descriptions.Words`.
-            response: the same.
-        """
+        """Topics such as `squad.questions`; the task's words for request and response."""
         return cls(
             requests=f"{pipeline}.{request}s",
             responses=f"{pipeline}.{response}s",
@@ -138,14 +116,7 @@ class StreamConfig(_Config):
 
 @dataclass(frozen=True)
 class StreamContext:
-    """The stream of a pipeline.
-
-    Attributes:
-        kafka: the broker.
-        topics: on it.
-        config: how requests are consumed.
-        task: what requests and responses hold.
-    """
+    """The stream of a pipeline; the task says what requests and responses hold."""
 
     kafka: KafkaConfig
     topics: Topics

@@ -1,27 +1,32 @@
 """Consumes requests from their topic with Spark Structured Streaming, from the checkpoint on.
 
-`process_available` goes to the ends of the partitions, `process_until` on until it is stopped.
-Spark's query is in `query`, what is done with a micro-batch in `micro_batch`.
+`process_available` ends at the ends of the partitions, `process_until` when it is stopped. The
+processing of a micro-batch is in `micro_batch`.
 """
 
 import logging
+import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from qa_assets.streaming import query
-from qa_assets.streaming.data_loss import require_resumable
+from qa_assets.streaming.data_loss import DataLossError, resume_error
 from qa_assets.streaming.directory import StreamDirectory
-from qa_assets.streaming.kafka import TopicOffsets, end_offsets, ensure_topics
-from qa_assets.streaming.micro_batch import ConsumerError, MicroBatchProcessor, Model
+from qa_assets.streaming.kafka import KafkaUnavailable, TopicOffsets, end_offsets, ensure_topics
+from qa_assets.streaming.micro_batch import (
+    ConsumerError,
+    MicroBatchProcessor,
+    Model,
+    RunLimitReached,
+)
 from qa_assets.streaming.publisher import Publisher
+from qa_assets.streaming.security import redacted, spark_options
+from qa_assets.streaming.summary import StreamSummary
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -30,35 +35,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class StreamSummary:
-    """What a run did, and where the stream stands after it."""
-
-    topic_id: str
-    end_offsets: dict[int, int]
-    """Partition to the first offset that is not answered yet."""
-    lag: int = 0
-    """Messages that were on the topic at the end of the run and are not answered."""
-    messages: int = 0
-    answered: int = 0
-    abstained: int = 0
-    duplicates: int = 0
-    dead_letters: Counter[str] = field(default_factory=Counter)
-    """By reason."""
-    lost: int = 0
-    """Messages that were deleted before they were answered."""
-    batches: int = 0
-    latency_s: dict[str, float] = field(default_factory=dict)
-    """p50, p95 and p99 of the seconds from asked_at to answered_at; empty without requests."""
-    duration_s: float = 0.0
-    earlier_topics: tuple[str, ...] = ()
-    """Ids of earlier topics of this name, in the first run on a topic that was created again."""
-
-    @property
-    def messages_per_s(self) -> float:
-        """Throughput of the run, its start included."""
-        return self.messages / self.duration_s if self.duration_s else 0.0
+_CLIENT = {
+    "kafka.request.timeout.ms": "15000",
+    "kafka.default.api.timeout.ms": "20000",
+    # where there are no messages yet, a prefetch delays the next fetch by so long
+    "kafka.fetch.max.wait.ms": "20",
+}
+_COMMIT_S = 10.0
 
 
 def process_available(
@@ -86,12 +69,11 @@ def process_available(
     """
     started = time.monotonic()
     directory, start = _open(context, out)
-    reached = _check(directory, start)
+    reached = directory.checkpoint.reached()
     waiting = any(reached.get(part, start.begin[part]) < end for part, end in start.offsets.items())
     if not waiting and not directory.checkpoint.pending:
         return StreamSummary(start.topic_id, start.offsets, duration_s=time.monotonic() - started)
-    limit = context.config.max_messages_per_run
-    return _run(spark, directory, start, lambda: model, query.available_now, limit, started)
+    return _run(spark, directory, start, lambda: model, started)
 
 
 def process_until(
@@ -101,36 +83,22 @@ def process_until(
     out: Path,
     stop: threading.Event,
 ) -> StreamSummary:
-    """Answer requests as they come until `stop` is set; the micro-batch under way is finished then.
+    """Answer requests as they come until `stop` is set; the current micro-batch is finished then.
 
-    Returns by itself after `renew_after_messages`, for the process to be replaced.
-
-    Args:
-        spark: see `process_available`, as for `out`.
-        context: see there. The topic of requests is created too, if missing.
-        model: asked before each micro-batch for the model that is to predict.
-        out: see there.
-        stop: ends the run when it is set, by a handler of SIGTERM for instance.
-
-    Raises:
-        KafkaUnavailable, DataLossError, FencedError, ConsumerError: see `process_available`.
+    Returns by itself after `renew_after_messages`, for the process to be replaced. Arguments and
+    errors are those of `process_available`, but the topic of requests is created too, and `model`
+    is asked for the model before each micro-batch.
     """
     started = time.monotonic()
     ensure_topics(context.kafka, [context.topics.requests])
     directory, start = _open(context, out)
-    _check(directory, start)
-    ending = query.until(stop, context.config.trigger_ms)
-    limit = context.config.renew_after_messages
-    return _run(spark, directory, start, model, ending, limit, started)
+    return _run(spark, directory, start, model, started, stop)
 
 
 def _open(context: "StreamContext", out: Path) -> tuple[StreamDirectory, TopicOffsets]:
+    """The directory and the topic, once it is checked that the last run can be continued."""
     start = end_offsets(context.kafka, context.topics.requests, timeout_s=15)
-    return StreamDirectory(out, start.topic_id, context), start
-
-
-def _check(directory: StreamDirectory, start: TopicOffsets) -> dict[int, int]:
-    """Check that the run can go on where the last one ended; returns where that was."""
+    directory = StreamDirectory(out, start.topic_id, context)
     checkpoint, table = directory.checkpoint, directory.table.path
     if table.exists() and not checkpoint.exists:
         raise ConsumerError(
@@ -139,15 +107,23 @@ def _check(directory: StreamDirectory, start: TopicOffsets) -> dict[int, int]:
             "published is not published again)"
         )
     reached = checkpoint.reached()
-    require_resumable(directory.context, reached, start)
-    if not checkpoint.exists and directory.earlier_topics():
+    if error := resume_error(context, reached, start):
+        raise DataLossError(error)
+    added = start.offsets.keys() - reached.keys()
+    if reached and added:
+        logger.info(
+            "%r has %d more partitions, answered from their beginning; keys may have moved to them",
+            checkpoint.topic,
+            len(added),
+        )
+    if directory.earlier_topics():
         logger.warning(
             "topic %r was created again (id %s): it is answered from its beginning. The answers to "
             "the earlier one are kept; what was unanswered on it is gone with it",
             checkpoint.topic,
-            directory.topic_id,
+            start.topic_id,
         )
-    return reached
+    return directory, start
 
 
 def _run(
@@ -155,13 +131,13 @@ def _run(
     directory: StreamDirectory,
     start: TopicOffsets,
     model: Callable[[], Model],
-    ending: query.Ending,
-    max_messages: int,
     started: float,
+    stop: threading.Event | None = None,
 ) -> StreamSummary:
-    """Run the query, for as long as no other process uses the directory."""
-    context = directory.context
-    earlier = () if directory.checkpoint.exists else directory.earlier_topics()
+    """Run the query, unless another process uses the directory."""
+    kafka, topics = directory.context.kafka, directory.context.topics
+    config = directory.context.config
+    earlier = directory.earlier_topics()
     directory.state.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
@@ -171,25 +147,95 @@ def _run(
                 f"another process answers into {directory.out} already (`make stream`, or a run in "
                 "Dagster): end it, or let it answer"
             ) from None
-        topics = context.topics
-        ensure_topics(context.kafka, [topics.responses], dead_letters=topics.dead_letters)
-        publisher = stack.enter_context(Publisher(context, directory.topic_id))
-        processor = MicroBatchProcessor(directory, model, publisher, start, max_messages)
-        query.run(spark, directory, processor, ending)
-    end = end_offsets(context.kafka, context.topics.requests, timeout_s=15)
-    reached, metrics = directory.checkpoint.reached(), processor.metrics
-    return StreamSummary(
-        topic_id=directory.topic_id,
-        end_offsets=reached,
-        lag=sum(max(0, offset - reached.get(part, 0)) for part, offset in end.offsets.items()),
-        messages=metrics.messages,
-        answered=metrics.answered,
-        abstained=metrics.abstained,
-        duplicates=metrics.duplicates,
-        dead_letters=metrics.reasons,
-        lost=metrics.lost,
-        batches=metrics.batches,
-        latency_s=metrics.latency_s(),
-        duration_s=time.monotonic() - started,
-        earlier_topics=earlier,
-    )
+        ensure_topics(kafka, [topics.responses], dead_letters=topics.dead_letters)
+        publisher = stack.enter_context(Publisher(directory.context, start))
+        most = config.max_messages_per_run if stop is None else config.renew_after_messages
+        processor = MicroBatchProcessor(directory, model, publisher, most)
+        _run_query(spark, directory, processor, stop)
+    end = end_offsets(kafka, topics.requests, timeout_s=15)
+    summary, reached = processor.summary, directory.checkpoint.reached()
+    summary.end_offsets, summary.earlier_topics = reached, earlier
+    summary.lag = sum(max(0, last - reached.get(part, 0)) for part, last in end.offsets.items())
+    summary.duration_s = time.monotonic() - started
+    return summary
+
+
+def _run_query(
+    spark: "SparkSession",
+    directory: StreamDirectory,
+    processor: MicroBatchProcessor,
+    stop: threading.Event | None,
+) -> None:
+    """Hand the requests to the processor; raises its errors, and explains those of Spark."""
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+    from pyspark.errors import StreamingQueryException
+
+    context, query = directory.context, None
+    interval = {"processingTime": f"{context.config.trigger_ms} milliseconds"}
+    try:
+        query = (
+            spark.readStream.format("kafka")
+            .options(**_CLIENT, **spark_options(context.kafka))
+            .option("subscribe", context.topics.requests)
+            .option("startingOffsets", "earliest")
+            .option("kafka.isolation.level", "read_committed")
+            .option("includeHeaders", "true")
+            .option("failOnDataLoss", str(not context.tolerates_loss).lower())
+            .option("maxOffsetsPerTrigger", context.config.max_offsets_per_trigger)
+            .option("kafkaConsumer.pollTimeoutMs", "30000")
+            .load()
+            .writeStream.foreachBatch(processor)
+            # not `Path.as_uri`, which encodes `=`
+            .option("checkpointLocation", f"file://{directory.checkpoint.path.absolute()}")
+            .trigger(**({"availableNow": True} if stop is None else interval))
+            .start()
+        )
+        if stop is None:
+            query.awaitTermination()
+        else:
+            _wait(query, processor, stop)
+    except StreamingQueryException as error:
+        if isinstance(processor.error, RunLimitReached):
+            return
+        if processor.error is not None and not isinstance(processor.error, Py4JError):
+            raise processor.error from None  # our own, not Spark's wrapping of it
+        raise _explain(error, context) from None  # hides Spark's text, see `redacted`
+    except (Py4JError, OSError) as error:
+        raise ConsumerError(
+            "Spark's JVM has ended while requests were answered (was it killed, or out of "
+            "memory?): the next run goes on where this one stopped"
+        ) from error
+    finally:
+        if query is not None:
+            with suppress(Py4JError, OSError):  # its JVM may be gone
+                query.stop()
+
+
+def _wait(query: Any, processor: MicroBatchProcessor, stop: threading.Event) -> None:
+    """Wait until `stop` is set, and for the last micro-batch."""
+    while not stop.wait(0.2):
+        if not query.isActive:
+            query.awaitTermination()  # raises what ended it
+            return
+    processor.close()
+    # let Spark commit the last micro-batch: stopping the query would interrupt that
+    deadline = time.monotonic() + _COMMIT_S
+    while query.status["isTriggerActive"] and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _explain(error: Exception, context: "StreamContext") -> Exception:
+    text = redacted(context.kafka, str(error))
+    if "data may have been lost" in text or "failOnDataLoss" in text:
+        return ConsumerError(
+            f"messages on {context.topics.requests!r} went away while they were answered; the next "
+            "run says which"
+        )
+    if "org.apache.kafka" in text:
+        cause = next((line for line in text.splitlines() if "org.apache.kafka" in line), text)
+        return KafkaUnavailable(
+            f"Kafka on {context.kafka.bootstrap_servers} failed while requests were answered (what "
+            f"was not committed is answered next time): {cause.strip()[:300]}"
+        )
+    causes = re.findall(r"Caused by: (.*)", text)
+    return ConsumerError(f"the stream failed: {(causes[-1] if causes else text)[:1000]}")

@@ -1,7 +1,6 @@
-"""The feed: test examples sent as requests, and predicted without Kafka too, to compare.
+"""The feed: test examples sent as requests, and predicted by the same model without Kafka.
 
-The streamed predictions must equal those that the same model makes of a plain frame. Whether its
-engine agrees with the checkpoint that it was exported from is checked in `deployment`.
+Both predictions must be equal.
 """
 
 import logging
@@ -30,7 +29,7 @@ _SENT = "sent.parquet"
 
 
 def send_feed(context: "StreamContext", examples: Sequence[Example], feed: Path) -> TopicOffsets:
-    """Send examples as requests, and write where each of them lies into the directory `feed`.
+    """Send examples as requests, and write their partitions and offsets into the directory `feed`.
 
     Returns:
         The topic after it.
@@ -52,13 +51,7 @@ def predict_feed(
 ) -> None:
     """Predict the examples of a feed without Kafka, unless this model has before.
 
-    Args:
-        spark: the session.
-        task: of the examples.
-        model: what predicts the streamed ones too.
-        feed: the directory that `send_feed` wrote to.
-        rows: Parquet of the examples, others among them.
-        out: the directory of the stream.
+    The Parquet `rows` holds the examples; `out` is the directory of the stream.
     """
     import pandas as pd
     import pyarrow as pa
@@ -69,11 +62,8 @@ def predict_feed(
         return
     sent = set(pd.read_parquet(feed / _SENT)["id"])
     inputs = list(task.messages.inputs)
-    requests = [
-        (example.id, *(example.inputs[name] for name in inputs))
-        for example in read_examples(rows)
-        if example.id in sent
-    ]
+    examples = [example for example in read_examples(rows) if example.id in sent]
+    requests = [(example.id, *(example.inputs[name] for name in inputs)) for example in examples]
     frame = spark.createDataFrame(requests, ", ".join(f"{name} string" for name in ["id", *inputs]))
     spread = frame.repartition(spark.sparkContext.defaultParallelism)
     predicted = [
@@ -90,10 +80,6 @@ def predict_feed(
 def read_feed(table: ResponseTable, feed: Path) -> "pd.DataFrame":
     """A row for each request of a feed, null where there is no response yet.
 
-    Args:
-        table: of the topic that the feed was sent to.
-        feed: the directory that `send_feed` wrote to.
-
     Returns:
         The columns of `sent.parquet`, `model_version, asked_at, answered_at`, and the streamed
         `prediction` and the `batch_prediction` of the same model as `Prediction`s.
@@ -101,21 +87,17 @@ def read_feed(table: ResponseTable, feed: Path) -> "pd.DataFrame":
     import pandas as pd
 
     rows = table.read([*KEY, "prediction", "model_version", "asked_at", "answered_at"])
-    streamed = pd.read_parquet(feed / _SENT).merge(
-        _resolved(rows, "prediction"), on=KEY, how="left"
-    )
+    rows["prediction"] = rows["prediction"].map(to_prediction)
     batches = [
         pd.read_parquet(file).assign(model_version=file.stem)
         for file in sorted(_predictions(table.out, feed).glob("*.parquet"))
     ]
-    columns = ["id", "model_version", "batch_prediction"]
-    batch = pd.concat(batches) if batches else pd.DataFrame(columns=columns, dtype=object)
     key = ["id", "model_version"]
-    return streamed.merge(_resolved(batch, "batch_prediction"), on=key, how="left")
-
-
-def _resolved(rows: "pd.DataFrame", column: str) -> "pd.DataFrame":
-    return rows.assign(**{column: rows[column].map(to_prediction)})
+    empty = pd.DataFrame(columns=[*key, "batch_prediction"], dtype=object)
+    batch = pd.concat(batches) if batches else empty
+    batch["batch_prediction"] = batch["batch_prediction"].map(to_prediction)
+    sent = pd.read_parquet(feed / _SENT)
+    return sent.merge(rows, on=KEY, how="left").merge(batch, on=key, how="left")
 
 
 def _predictions(out: Path, feed: Path) -> Path:

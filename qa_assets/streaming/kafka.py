@@ -1,7 +1,4 @@
-"""Kafka clients that never hang: their configuration, topics and offsets.
-
-How clients log in is in `security`; who sends requests is in `producer`, responses in `publisher`.
-"""
+"""Kafka clients that never hang: their configuration, topics and offsets."""
 
 import logging
 import time
@@ -34,8 +31,8 @@ _TRANSIENT = (
 _LOGIN = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001  librdkafka's own codes
 _POLL_S = 0.25
 _CREATE_S = 15
-_DEAD_LETTER_HEADERS = 64 * 1024
-"""Bytes that the headers of a dead letter may take beside the message."""
+PRODUCER = {"partitioner": "murmur2_random", "linger.ms": 5}
+"""Of all producers. The partition of a key is that of Java's clients."""
 
 
 class KafkaUnavailable(RuntimeError):  # noqa: N818
@@ -48,10 +45,7 @@ class TopicMissing(LookupError):  # noqa: N818
 
 @dataclass(frozen=True)
 class TopicOffsets:
-    """The offsets of a topic.
-
-    A topic that was deleted and created again has another `topic_id`, and its offsets start again.
-    """
+    """The offsets of a topic. When it is deleted and created again, its `topic_id` is another."""
 
     topic_id: str
     offsets: dict[int, int]
@@ -85,12 +79,7 @@ def broker_answers(kafka: "KafkaConfig", timeout_s: float) -> bool:
 def ensure_topics(
     kafka: "KafkaConfig", topics: Iterable[str], dead_letters: str | None = None
 ) -> None:
-    """Create the topics that do not exist, with `kafka.partitions` partitions.
-
-    Args:
-        kafka: the broker.
-        topics: they take messages of `kafka.max_message_bytes`.
-        dead_letters: another topic, which takes headers beside such messages.
+    """Create the topics that do not exist; `dead_letters` for messages of `dead_letter_bytes`.
 
     Raises:
         KafkaUnavailable: the broker does not answer in 15 s, or refuses (authorisation, a name).
@@ -101,25 +90,24 @@ def ensure_topics(
     if dead_letters is not None:
         sizes[dead_letters] = dead_letter_bytes(kafka)
     new = [
-        NewTopic(
-            topic, num_partitions=kafka.partitions, config={"max.message.bytes": str(max_bytes)}
-        )
+        NewTopic(topic, kafka.partitions, config={"max.message.bytes": str(max_bytes)})
         for topic, max_bytes in sizes.items()
     ]
-    for topic, creation in admin.client.create_topics(
+    creations = admin.client.create_topics(
         new, request_timeout=_CREATE_S, operation_timeout=_CREATE_S
-    ).items():
+    )
+    for topic, creation in creations.items():
         try:
             creation.result(_CREATE_S + 1)
             logger.info("topic %s with %d partitions", topic, kafka.partitions)
         except (KafkaException, TimeoutError) as error:
-            if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+            if kafka_error(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 admin.fail(error)
 
 
 def dead_letter_bytes(kafka: "KafkaConfig") -> int:
     """The largest dead letter: a message as large as any, and its headers."""
-    return kafka.max_message_bytes + _DEAD_LETTER_HEADERS
+    return kafka.max_message_bytes + 64 * 1024
 
 
 def end_offsets(kafka: "KafkaConfig", topic: str, timeout_s: float = 5) -> TopicOffsets:
@@ -133,15 +121,12 @@ def end_offsets(kafka: "KafkaConfig", topic: str, timeout_s: float = 5) -> Topic
 
 
 def topic_id_text(topic_id: Uuid) -> str:
-    """A topic's id as Kafka's own tools write it, which can name a directory.
-
-    librdkafka writes it with the `/` and `+` of plain base64.
-    """
+    """A topic's id as Kafka's own tools write it; librdkafka's has `/` and `+`."""
     return str(topic_id).translate(str.maketrans("+/", "-_"))
 
 
 class Admin:
-    """An admin client that raises what its callbacks report, as soon as they do."""
+    """An admin client that raises a refused login at once, not after the timeout."""
 
     def __init__(self, kafka: "KafkaConfig") -> None:
         self._kafka = kafka
@@ -155,11 +140,7 @@ class Admin:
         self.client = AdminClient(client_config(kafka, on_error))
 
     def metadata(self, topic: str | None = None, timeout_s: float = 5) -> Any:
-        """The cluster's metadata. A refused login is raised at once, not after the timeout.
-
-        Raises:
-            KafkaUnavailable: there is no answer in time, or no login.
-        """
+        """The cluster's metadata; KafkaUnavailable if there is no answer in time, or no login."""
         deadline = time.monotonic() + timeout_s
         while True:
             left = deadline - time.monotonic()
@@ -177,7 +158,7 @@ class Admin:
             try:
                 return self._offsets(topic, deadline)
             except (KafkaException, TimeoutError) as error:
-                code = _code(error)
+                code = kafka_error(error).code()
                 if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise TopicMissing(
                         f"there is no topic {topic!r} on {self._kafka.bootstrap_servers}"
@@ -189,11 +170,10 @@ class Admin:
     def fail(self, error: Exception) -> NoReturn:
         """Raise KafkaUnavailable for an error of a client."""
         cause = self._refused[0] if self._refused else kafka_error(error)
-        reason = (cause.str() if cause else str(error)) or "timed out"
         login, address = "QA_ASSETS_KAFKA_SASL_*, _SSL_*", "QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS"
         raise KafkaUnavailable(
             f"Kafka on {self._kafka.bootstrap_servers} ({login if self._refused else address}) "
-            f"does not answer as it should: {reason}"
+            f"does not answer as it should: {cause.str()}"
         ) from None
 
     def _offsets(self, topic: str, deadline: float) -> TopicOffsets:
@@ -217,12 +197,9 @@ class Admin:
         return TopicOffsets(topic_id_text(described[topic].result(left()).topic_id), end, begin)
 
 
-def kafka_error(error: BaseException) -> KafkaError | None:
-    """The error of librdkafka in an exception, if there is one."""
+def kafka_error(error: Exception) -> KafkaError:
+    """The error of librdkafka in an exception; Python's own timeouts count as librdkafka's."""
     cause = error.args[0] if error.args else None
-    return cause if isinstance(cause, KafkaError) else None
-
-
-def _code(error: Exception) -> int | None:
-    cause = kafka_error(error)
-    return cause.code() if cause else None
+    if isinstance(cause, KafkaError):
+        return cause
+    return KafkaError(KafkaError._TIMED_OUT, str(error) or "timed out")  # noqa: SLF001

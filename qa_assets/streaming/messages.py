@@ -1,22 +1,29 @@
-"""The JSON Schemas of requests and responses, and serialising messages that follow them.
+"""The messages on the topics: JSON Schemas of requests and responses, dead letters, serialisation.
 
 A message is an envelope, the same for every task, around the fields of the task (`Task.messages`).
 How Spark reads requests by the same rules is in `parsing`.
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import regex  # type: ignore[import-untyped]
 
 from qa_assets.core.task import Task
 
+if TYPE_CHECKING:
+    from qa_assets.streaming.config import StreamContext
+
 VERSION = 1
 """Of the envelope."""
 MAX_REQUEST_BYTES = 262_144
-"""Of a readable request. An escaped character takes up to 12 bytes; metadata needs room."""
+"""Of a readable request; an escaped character takes up to 12 bytes."""
+DEAD_LETTER = "dead_letter."
+"""Prefix of the headers `reason, topic, partition, offset` of a dead letter."""
 RESERVED = {
     "id", "metadata", "version", "model_version", "topic", "partition", "offset", "duplicate",
     "asked_at", "answered_at", "key", "headers", "prediction", "batch_id", "topic_id",
@@ -67,12 +74,11 @@ class MessageSchemas:
     Attributes:
         request: JSON Schema of a request.
         response: JSON Schema of a response.
-        text_fields: the required fields of a request, all of them text, with `pattern` and
-            `maxLength`: id and the task's inputs.
+        text_fields: the required fields of a request: id and the task's inputs.
     """
 
     def __init__(self, task: Task) -> None:
-        """Put the task's fields into the envelope.
+        """Build the schemas.
 
         Raises:
             ValueError: a field of the task has a reserved name, or a rule that Spark cannot check.
@@ -124,7 +130,7 @@ class MessageSchemas:
         Raises:
             MessageError: it does not follow the schema.
         """
-        _validate(self._request_validator, message, self._request_name(message))
+        _validate(self._request_validator, message, f"{self._words.request} {message.get('id')!r}")
 
     def request_bytes(self, message: Mapping[str, Any]) -> bytes:
         """A request as it is sent.
@@ -133,15 +139,13 @@ class MessageSchemas:
             MessageError: it does not follow the schema, or is longer than `MAX_REQUEST_BYTES`.
         """
         self.validate_request(message)
+        name = f"{self._words.request} {message['id']!r}"
         try:
             value = json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
         except ValueError as error:  # a lone surrogate, or NaN in a field that no schema names
-            raise MessageError(f"{self._request_name(message)}: {error}") from None
+            raise MessageError(f"{name}: {error}") from None
         if len(value) > MAX_REQUEST_BYTES:
-            raise MessageError(
-                f"{self._request_name(message)}: {len(value)} bytes, at most {MAX_REQUEST_BYTES} "
-                "are read"
-            )
+            raise MessageError(f"{name}: {len(value)} bytes, at most {MAX_REQUEST_BYTES} are read")
         return value
 
     def response_bytes(self, message: Mapping[str, Any]) -> bytes:
@@ -154,8 +158,63 @@ class MessageSchemas:
         _validate(self._response_validator, message, name)
         return json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
 
-    def _request_name(self, message: Mapping[str, Any]) -> str:
-        return f"{self._words.request} {message.get('id')!r}"
+
+@dataclass(frozen=True)
+class OutgoingMessage:
+    """A message to publish for the request at `partition` and `offset`."""
+
+    partition: int
+    offset: int
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+def response_message(context: "StreamContext", row: Mapping[str, Any]) -> OutgoingMessage:
+    """The response for a row of the table, with key and headers of the request.
+
+    Raises:
+        MessageError: it does not follow the schema of responses.
+    """
+    times = {name: _iso(row[name]) for name in ("asked_at", "answered_at")}
+    fields = {"version": VERSION, **row, **times}
+    message = {name: fields[name] for name in context.schemas.response["properties"]}
+    return OutgoingMessage(
+        row["partition"],
+        row["offset"],
+        context.topics.responses,
+        row["key"],
+        context.schemas.response_bytes(message),
+        _headers(row["headers"]),
+    )
+
+
+def dead_letter(context: "StreamContext", row: Any) -> OutgoingMessage:
+    """The original message of a row of Spark's Kafka source, with reason and origin as headers."""
+    origin = {name: row[name] for name in ("reason", "topic", "partition", "offset")}
+    origin["reason"] = origin["reason"] or "could not be read when its batch was answered"
+    added = [(f"{DEAD_LETTER}{name}", str(value).encode()) for name, value in origin.items()]
+    return OutgoingMessage(
+        row["partition"],
+        row["offset"],
+        context.topics.dead_letters,
+        _bytes(row["key"]),
+        _bytes(row["value"]),
+        [*_headers(row["headers"] or ()), *added],
+    )
+
+
+def _headers(headers: Iterable[Any]) -> list[tuple[str, bytes | None]]:
+    return [(header["key"], _bytes(header["value"])) for header in headers]
+
+
+def _bytes(value: bytearray | bytes | None) -> bytes | None:
+    return None if value is None else bytes(value)
+
+
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _validate(validator: Any, message: Mapping[str, Any], name: str) -> None:

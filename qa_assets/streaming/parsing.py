@@ -1,7 +1,7 @@
-"""How Spark parses requests, and the reasons for which one becomes a dead letter.
+"""How Spark parses requests, and the reasons for which a message becomes a dead letter.
 
-The rules are those of `MessageSchemas.request`. JSON itself is parsed strictly (RFC 8259), which
-Spark does not do by itself.
+The rules are those of `MessageSchemas.request`. JSON is parsed strictly (RFC 8259), which Spark
+does not do by itself.
 """
 
 from functools import reduce
@@ -12,7 +12,6 @@ from qa_assets.streaming.messages import MAX_REQUEST_BYTES, VERSION, MessageSche
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-    from pyspark.sql.types import StructType
 
 EMPTY = "empty message"
 TOO_LARGE = f"message is larger than {MAX_REQUEST_BYTES} bytes"
@@ -41,24 +40,8 @@ def too_long(field: str, max_length: int) -> str:
     return f"{field} is longer than {max_length} characters"
 
 
-def reasons(schemas: MessageSchemas) -> tuple[str, ...]:
-    """All that the header `dead_letter.reason` may hold."""
-    return (
-        EMPTY,
-        TOO_LARGE,
-        NOT_UTF8,
-        NOT_JSON,
-        LONE_SURROGATE,
-        REPEATED_FIELD,
-        WRONG_TYPE,
-        WRONG_VERSION,
-        *map(missing, schemas.text_fields),
-        *(too_long(name, rule["maxLength"]) for name, rule in schemas.text_fields.items()),
-    )
-
-
 class Reader:
-    """Parses frames of Spark's Kafka source. Build it once a query: that takes its time."""
+    """Parses frames of Spark's Kafka source. Build it once for a query, since that takes time."""
 
     def __init__(self, schemas: MessageSchemas) -> None:
         """Build the expressions; needs an active session."""
@@ -69,44 +52,30 @@ class Reader:
         # a message that is too large is not even decoded
         self._text = sf.when(sf.length(value) <= MAX_REQUEST_BYTES, sf.decode(value, "UTF-8"))
         options = _STRICT | {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT}
-        # Spark ignores what follows the first object, unless it is an item of a list. The last item
-        # is the message's hash, which no text that closes the list itself can contain.
+        # Spark ignores what follows the first object, but not in a list. The last item is the
+        # message's hash, which a text that closes the list itself cannot contain.
         listed = sf.concat(sf.lit("["), text, sf.lit(',"'), sf.md5(value), sf.lit('"]'))
-        types = {kind: ", ".join(f"{name} {kind}" for name in fields) for kind in _OTHER_TYPES}
+        # a double, since 1.0 is an integer to JSON Schema
+        columns = [*(f"{name} string" for name in fields), "metadata map<string,string>"]
+        columns += ["version double", f"{_CORRUPT} string"]
         self._parsed = {
-            "parsed": sf.from_json(text, _request_type(fields), options),
+            "parsed": sf.from_json(text, ", ".join(columns), options),
             _FIELDS: sf.from_json(text, "map<string,string>", _STRICT),
             _ITEMS: sf.from_json(listed, "array<string>", _STRICT),
-            # the fields as each other type: not null where a field is of that type
-            **{
-                f"{_OTHER}{number}": sf.from_json(text, types[kind], _STRICT)
-                for number, kind in enumerate(_OTHER_TYPES)
-            },
         }
+        for number, kind in enumerate(_OTHER_TYPES):  # not null where a field is of that type
+            types = ", ".join(f"{name} {kind}" for name in fields)
+            self._parsed[f"{_OTHER}{number}"] = sf.from_json(text, types, _STRICT)
         self._reason = _rejection_reason(schemas)
 
     def read(self, messages: "DataFrame") -> "DataFrame":
         """Add `parsed` (the request's fields) and `reason` to a frame with a binary `value`.
 
-        The reason is one of `reasons` for a message that cannot be read, null for a request.
+        The reason says why a message cannot be read; it is null for a request.
         """
         parsed = messages.withColumn(_TEXT, self._text).withColumns(self._parsed)
         scaffold = [_TEXT, *(name for name in self._parsed if name != "parsed")]
         return parsed.withColumn("reason", self._reason).drop(*scaffold)
-
-
-def _request_type(fields: list[str]) -> "StructType":
-    """The struct of a parsed request. Spark parses a number as text where the field is text."""
-    from pyspark.sql.types import DoubleType, MapType, StringType, StructType
-
-    struct = StructType()
-    for name in fields:
-        struct = struct.add(name, StringType())
-    return (
-        struct.add("metadata", MapType(StringType(), StringType()))
-        .add("version", DoubleType())  # 1.0 is an integer to JSON Schema
-        .add(_CORRUPT, StringType())
-    )
 
 
 def _rejection_reason(schemas: MessageSchemas) -> "Column":
@@ -130,8 +99,8 @@ def _rejection_reason(schemas: MessageSchemas) -> "Column":
         matches = sf.coalesce(parsed[name].rlike(rule["pattern"]), sf.lit(False))
         reason = reason.when(~matches, missing(name))
     for name, rule in schemas.text_fields.items():
-        longest = rule["maxLength"]
-        reason = reason.when(sf.length(parsed[name]) > longest, too_long(name, longest))
+        most = rule["maxLength"]
+        reason = reason.when(sf.length(parsed[name]) > most, too_long(name, most))
     return reason
 
 
@@ -155,8 +124,7 @@ def _wrong_type(names: list[str], fields: "Column", parsed: "Column") -> "Column
     from pyspark.sql import functions as sf
 
     metadata = parsed["metadata"]
-    # Written and read back as the message was, down to the escapes. Numbers in metadata were read
-    # as texts, so that the JSON differs from the message's.
+    # Numbers in metadata were read as texts, so that the JSON differs when it is written again.
     wrapped = sf.concat(sf.lit('{"m": '), sf.to_json(metadata), sf.lit("}"))
     rewritten = sf.from_json(wrapped, "map<string,string>", _STRICT)["m"]
     wrong = [

@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from qa_assets.streaming.kafka import KafkaUnavailable, client_config, ensure_topics
+from qa_assets.streaming.kafka import PRODUCER, KafkaUnavailable, client_config, ensure_topics
 
 if TYPE_CHECKING:
     from qa_assets.streaming.config import StreamContext
@@ -30,16 +31,11 @@ class SentRequest:
 
 
 def produce_requests(
-    context: "StreamContext",
-    requests: Iterable[Mapping[str, Any]],
-    headers: Mapping[str, str] | None = None,
+    context: "StreamContext", requests: Iterable[Mapping[str, Any]]
 ) -> list[SentRequest]:
     """Send requests, keyed by id, each exactly once to the partition of its key.
 
-    Args:
-        context: the stream; the topic is created where it is missing.
-        requests: as the schema of requests says; all are checked before the first is sent.
-        headers: put on each message; its response carries them too.
+    All are checked before the first is sent. The topic is created if it is missing.
 
     Returns:
         What was delivered, in the order of the requests.
@@ -54,32 +50,29 @@ def produce_requests(
     ensure_topics(kafka, [topic])
     producer = Producer(
         client_config(kafka)
-        | {
-            "enable.idempotence": True,
-            "partitioner": "murmur2_random",  # as Java's clients, so that a key has one partition
-            "linger.ms": 5,
-            "delivery.timeout.ms": int(_DELIVERY_S * 1e3),
-        }
+        | PRODUCER
+        | {"enable.idempotence": True, "delivery.timeout.ms": int(_DELIVERY_S * 1e3)}
     )
-    encoded_headers = [(key, value.encode()) for key, value in (headers or {}).items()]
     sent: dict[int, SentRequest] = {}
     failures: list[str] = []
+
+    def delivered(number: int, key: str, error: KafkaError | None, message: Message) -> None:
+        partition, offset = message.partition(), message.offset()
+        if error is not None or partition is None or offset is None:
+            failures.append(f"{key}: {error}")
+        else:
+            sent[number] = SentRequest(key, partition, offset, message.timestamp()[1])
+
     for number, (message, value) in enumerate(zip(messages, values, strict=True)):
-        delivered = _on_delivery(number, str(message["id"]), sent, failures)
+        key = str(message["id"])
         while True:
             try:
-                producer.produce(
-                    topic,
-                    value,
-                    key=str(message["id"]),
-                    headers=encoded_headers,
-                    on_delivery=delivered,
-                )
+                producer.produce(topic, value, key, on_delivery=partial(delivered, number, key))
                 break
             except BufferError:  # the client's queue is full
                 producer.poll(0.5)
-            except KafkaException as error:  # larger than the broker takes, say
-                failures.append(f"{message['id']}: {error}")
+            except KafkaException as error:  # such as a message that is too large
+                failures.append(f"{key}: {error}")
                 break
         producer.poll(0)
     deadline = time.monotonic() + _DELIVERY_S + 5
@@ -91,16 +84,3 @@ def produce_requests(
             f"{kafka.bootstrap_servers}: {failures[0] if failures else 'no reason was reported'}"
         )
     return [sent[number] for number in range(len(messages))]
-
-
-def _on_delivery(
-    number: int, request_id: str, sent: dict[int, SentRequest], failures: list[str]
-) -> Callable[[KafkaError | None, Message], None]:
-    def delivered(error: KafkaError | None, message: Message) -> None:
-        partition, offset = message.partition(), message.offset()
-        if error is not None or partition is None or offset is None:
-            failures.append(f"{request_id}: {error}")
-        else:
-            sent[number] = SentRequest(request_id, partition, offset, message.timestamp()[1])
-
-    return delivered

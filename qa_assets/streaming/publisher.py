@@ -5,17 +5,18 @@ The committed offsets say, after any crash, which responses are published. So re
 """
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from qa_assets.streaming.kafka import (
+    PRODUCER,
     KafkaUnavailable,
+    TopicOffsets,
     client_config,
     dead_letter_bytes,
     kafka_error,
@@ -23,6 +24,7 @@ from qa_assets.streaming.kafka import (
 
 if TYPE_CHECKING:
     from qa_assets.streaming.config import StreamContext
+    from qa_assets.streaming.messages import OutgoingMessage
 
 logger = logging.getLogger(__name__)
 
@@ -47,44 +49,27 @@ class FencedError(RuntimeError):
     """Another process has taken over: this one must not publish any more."""
 
 
-@dataclass(frozen=True)
-class OutgoingMessage:
-    """A message to publish for the request at `partition` and `offset`."""
-
-    partition: int
-    offset: int
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
-
-
 class Publisher:
-    """The transactional producer for a topic of requests; a new one fences the one before it."""
+    """The transactional producer for a topic of requests; a new producer fences an earlier one."""
 
-    def __init__(self, context: "StreamContext", topic_id: str) -> None:
-        """Take over from an earlier one: its open transaction is aborted or completed.
-
-        Args:
-            context: the stream.
-            topic_id: of the topic of requests.
+    def __init__(self, context: "StreamContext", requests: TopicOffsets) -> None:
+        """Abort or complete the open transaction of an earlier producer.
 
         Raises:
             KafkaUnavailable: the broker does not answer.
         """
-        self._topics, self._topic_id = context.topics, topic_id
+        self._topics, self._requests = context.topics, requests
         self._servers = context.kafka.bootstrap_servers
         client, group = client_config(context.kafka), context.topics.consumer_group
         # never subscribed: it only names the group and reads its offsets
         self._group = Consumer(client | {"group.id": group, "enable.auto.commit": False})
         self._producer = Producer(
             client
+            | PRODUCER
             | {
-                "transactional.id": f"{group}.{topic_id}",
+                "transactional.id": f"{group}.{requests.topic_id}",
                 "transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS,
                 "message.max.bytes": dead_letter_bytes(context.kafka),
-                "partitioner": "murmur2_random",
-                "linger.ms": 5,
             }
         )
         self._retrying(lambda: self._producer.init_transactions(_CALL_S))
@@ -95,7 +80,7 @@ class Publisher:
     def __exit__(self, *_: object) -> None:
         self._group.close()
 
-    def published(self, partitions: Iterable[int]) -> dict[int, int]:
+    def published(self) -> dict[int, int]:
         """Partition to the first offset whose response is not published, where that is known.
 
         Waits for a transaction whose commit is under way.
@@ -103,31 +88,24 @@ class Publisher:
         Raises:
             KafkaUnavailable: the broker does not answer.
         """
-        places = [TopicPartition(self._topics.requests, number) for number in partitions]
-        if not places:
-            return {}
-        committed: list[TopicPartition] = self._retrying(
-            lambda: self._group.committed(places, _CALL_S)
-        )
+        places = [TopicPartition(self._topics.requests, part) for part in self._requests.offsets]
+        committed = self._retrying(lambda: self._group.committed(places, _CALL_S))
         return {
             place.partition: place.offset
             for place in committed
             # those of an earlier topic of the same name do not count
-            if place.offset >= 0 and place.metadata == self._topic_id
+            if place.offset >= 0 and place.metadata == self._requests.topic_id
         }
 
     def publish(
-        self, messages: Callable[[], Iterable[OutgoingMessage]], ends: Mapping[int, int]
+        self, messages: Callable[[], "Iterable[OutgoingMessage]"], ends: Mapping[int, int]
     ) -> None:
         """Publish messages, and commit `ends` as the group's offsets, in one transaction.
 
-        Args:
-            messages: makes them, in the order of sending; called again to repeat the transaction.
-            ends: partition to the offset behind the micro-batch.
+        `messages` is called again to repeat the transaction.
 
         Raises:
-            KafkaUnavailable: the broker did not take them; whether it took all of them or none is
-                known when it answers again.
+            KafkaUnavailable: the broker failed; it took all of the messages or none.
             FencedError: another process has taken over.
         """
         deadline = time.monotonic() + _DEADLINE_S
@@ -141,24 +119,22 @@ class Publisher:
                 self._retrying(lambda: self._producer.abort_transaction(_CALL_S), deadline)
 
     def _transaction(
-        self, messages: Iterable[OutgoingMessage], ends: Mapping[int, int], deadline: float
+        self, messages: "Iterable[OutgoingMessage]", ends: Mapping[int, int], deadline: float
     ) -> None:
         self._producer.begin_transaction()
         for message in messages:
             self._produce(message, deadline)
         offsets = [
-            TopicPartition(self._topics.requests, partition, end, metadata=self._topic_id)
+            TopicPartition(self._topics.requests, partition, end, metadata=self._requests.topic_id)
             for partition, end in ends.items()
         ]
         group = self._group.consumer_group_metadata()
-        calls: list[Callable[[], Any]] = [
-            lambda: self._producer.send_offsets_to_transaction(offsets, group, _CALL_S),
-            lambda: self._producer.commit_transaction(_CALL_S),
-        ]
-        for call in calls:
-            self._retrying(call, deadline)
+        self._retrying(
+            lambda: self._producer.send_offsets_to_transaction(offsets, group, _CALL_S), deadline
+        )
+        self._retrying(lambda: self._producer.commit_transaction(_CALL_S), deadline)
 
-    def _produce(self, message: OutgoingMessage, deadline: float) -> None:
+    def _produce(self, message: "OutgoingMessage", deadline: float) -> None:
         while True:
             try:
                 self._producer.produce(
@@ -184,8 +160,7 @@ class Publisher:
                     "responses is known when it answers again"
                 ) from None
             except KafkaException as error:
-                cause = kafka_error(error)
-                if not _retriable(cause) or time.monotonic() > until:
+                if time.monotonic() > until or not _retriable(error):
                     if _abortable(error):
                         raise
                     self._fail(error)
@@ -193,54 +168,44 @@ class Publisher:
 
     def _fail(self, error: KafkaException) -> NoReturn:
         cause = kafka_error(error)
-        reason = cause.str() if cause else str(error)
-        if cause is not None and cause.code() in _FENCED:
+        if cause.code() in _FENCED:
             raise FencedError(
                 f"another process answers {self._topics.requests!r} as the consumer group "
                 f"{self._topics.consumer_group!r}: end it, or set `topics.consumer_group` to "
-                f"another name for this one ({reason})"
+                f"another name for this one ({cause.str()})"
             ) from error
         raise KafkaUnavailable(
             f"Kafka on {self._servers} did not take the responses (those that it did not take are "
-            f"sent next time): {reason}"
+            f"sent next time): {cause.str()}"
         ) from error
 
 
-def _retriable(cause: KafkaError | None) -> bool:
-    return cause is not None and (cause.retriable() or cause.code() in _COORDINATOR_LOADING)
+def _retriable(error: KafkaException) -> bool:
+    cause = kafka_error(error)
+    return cause.retriable() or cause.code() in _COORDINATOR_LOADING
 
 
 def _abortable(error: KafkaException) -> bool:
     """Whether the transaction can be aborted and repeated by the same producer."""
     cause = kafka_error(error)
-    if cause is None or cause.fatal():
-        return False
-    # _STATE: it failed before, and a message is produced to what is left of it
-    return bool(cause.txn_requires_abort()) or cause.code() == KafkaError._STATE  # noqa: SLF001
+    # _STATE: a message was produced after the transaction had failed
+    failed = cause.txn_requires_abort() or cause.code() == KafkaError._STATE  # noqa: SLF001
+    return failed and not cause.fatal()
 
 
 def _with_timeout(call: Callable[[], Any], seconds: float) -> Any:
-    """Call in a thread, which is abandoned after so many seconds.
+    """Call in a thread, which is abandoned with a TimeoutError after so many seconds.
 
     `send_offsets_to_transaction` was seen to block for ever, whatever its timeout, after a broker
     was killed and had long been restarted (librdkafka 2.16.0).
-
-    Raises:
-        TimeoutError: it did not return.
     """
-    done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+    result: Future[Any] = Future()
 
     def work() -> None:
         try:
-            done.put((call(), None))
+            result.set_result(call())
         except BaseException as error:
-            done.put((None, error))
+            result.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
-    try:
-        value, error = done.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return value
+    return result.result(timeout=seconds)

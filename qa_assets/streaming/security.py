@@ -1,7 +1,4 @@
-"""How clients log in: the properties of librdkafka and of Spark's Kafka source.
-
-The password is read from the settings here and nowhere else.
-"""
+"""How clients log in. The password is read from the settings here and nowhere else."""
 
 from typing import TYPE_CHECKING
 
@@ -15,9 +12,9 @@ def librdkafka_options(kafka: "KafkaConfig") -> dict[str, str]:
         "bootstrap.servers": kafka.bootstrap_servers,
         "security.protocol": kafka.security_protocol,
     }
-    if kafka.uses_tls and kafka.ssl_ca_file is not None:
+    if kafka.security_protocol.endswith("SSL") and kafka.ssl_ca_file is not None:
         options["ssl.ca.location"] = str(kafka.ssl_ca_file)
-    if kafka.uses_sasl:
+    if kafka.security_protocol.startswith("SASL"):
         options |= {
             "sasl.mechanism": kafka.sasl_mechanism,
             "sasl.username": kafka.sasl_username or "",
@@ -27,22 +24,21 @@ def librdkafka_options(kafka: "KafkaConfig") -> dict[str, str]:
 
 
 def spark_options(kafka: "KafkaConfig") -> dict[str, str]:
-    """The same for Spark's Kafka source, whose client is Java's.
+    """The properties of Spark's Kafka source, whose client is Java's.
 
-    Kafka treats the JAAS configuration as a secret. Spark shows it in a query's plan, but for
-    `spark.sql.redaction.string.regex`, which the session has, and perhaps in the error of a failed
-    query: pass such errors through `redacted`.
+    Spark may show the JAAS configuration in a query's plan, unless the session sets
+    `spark.sql.redaction.string.regex`, and in the error of a failed query: see `redacted`.
     """
     options = {
         "kafka.bootstrap.servers": kafka.bootstrap_servers,
         "kafka.security.protocol": kafka.security_protocol,
     }
-    if kafka.uses_tls and kafka.ssl_ca_file is not None:
+    if kafka.security_protocol.endswith("SSL") and kafka.ssl_ca_file is not None:
         options |= {
             "kafka.ssl.truststore.type": "PEM",
             "kafka.ssl.truststore.location": str(kafka.ssl_ca_file),
         }
-    if kafka.uses_sasl:
+    if kafka.security_protocol.startswith("SASL"):
         login = {"username": kafka.sasl_username or "", "password": _password(kafka)}
         arguments = " ".join(f'{key}="{_escaped(value)}"' for key, value in login.items())
         module = "org.apache.kafka.common.security.scram.ScramLoginModule"

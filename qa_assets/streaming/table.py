@@ -1,7 +1,6 @@
 """The Parquet table of responses, a directory for each topic id and micro-batch.
 
-The directory of a micro-batch appears by a rename, whole or not at all. The messages that are
-published of its rows are in `responses`.
+The directory of a micro-batch appears by a rename, whole or not at all.
 """
 
 import shutil
@@ -23,13 +22,7 @@ _FILE = "responses.parquet"
 
 @dataclass(frozen=True)
 class ResponseTable:
-    """The responses to one topic of requests.
-
-    Attributes:
-        out: the directory of the stream.
-        topic_id: of the topic of requests; a topic that was deleted and created again has another.
-        messages: the fields of the task.
-    """
+    """The responses to the topic of requests with this id; `out` is the stream's directory."""
 
     out: Path
     topic_id: str
@@ -70,12 +63,9 @@ class ResponseTable:
         return self._batch(batch_id).exists()
 
     def write_batch(self, batch_id: int, rows: Sequence[Mapping[str, Any]], staging: Path) -> None:
-        """Write the rows of a micro-batch; maps are dictionaries.
+        """Write the rows of a micro-batch, with the columns of `schema`; maps are dictionaries.
 
-        Args:
-            batch_id: which.
-            rows: with the columns of `schema`.
-            staging: a directory on the same disk that nobody else uses, for what is unfinished.
+        They are first written to `staging`, a directory of this process on the same disk.
 
         Raises:
             OSError: the disk is full, or another process wrote the micro-batch meanwhile.
@@ -100,23 +90,15 @@ class ResponseTable:
         return sorted(rows, key=lambda row: (row["partition"], row["offset"]))
 
     def read(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
-        """All rows with `batch_id` and `topic_id`; none, with these columns, before the first.
-
-        Args:
-            columns: read these only.
-        """
+        """All rows, with `batch_id` and `topic_id`, or only these columns and `topic_id`."""
         import pyarrow as pa
         import pyarrow.dataset as ds
 
         schema = self.schema().append(pa.field("batch_id", pa.int64()))
         hive = ds.partitioning(pa.schema({"batch_id": pa.int64()}), flavor="hive")
         files = sorted(str(path) for path in self.path.glob("batch_id=*/*.parquet"))
-        if files:
-            dataset = ds.dataset(files, schema=schema, partitioning=hive, format="parquet")
-            table = dataset.to_table(columns)
-        else:
-            table = schema.empty_table().select(columns or schema.names)
-        frame: pd.DataFrame = table.to_pandas()
+        dataset = ds.dataset(files, schema=schema, partitioning=hive, format="parquet")
+        frame: pd.DataFrame = dataset.to_table(columns).to_pandas()
         return frame.assign(topic_id=self.topic_id)
 
     def _batch(self, batch_id: int) -> Path:
@@ -134,10 +116,7 @@ def prediction_type() -> "pa.DataType":
 
 
 def to_prediction(value: Any) -> Prediction:
-    """A value of such a column, from Spark, Arrow or pandas, as a prediction.
-
-    Null, where no model was asked, is an abstention.
-    """
+    """A value of such a column, from Spark, Arrow or pandas; null is an abstention."""
     if value is None:
         return Prediction("")
     confidence = value["confidence"]
@@ -147,11 +126,7 @@ def to_prediction(value: Any) -> Prediction:
 
 
 def _arrow_type(rule: Mapping[str, Any]) -> "pa.DataType":
-    """The type of the column for a field of a response.
-
-    Raises:
-        ValueError: the field's JSON type has none.
-    """
+    """The type of the column for a field of a response."""
     import pyarrow as pa
 
     types = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]

@@ -1,8 +1,7 @@
 """The worker: a process that answers requests as they come, until SIGTERM or SIGINT.
 
-`run_worker` is the work of that process; it finishes the micro-batch under way before it ends.
-`keep_running` starts the process, and starts it again after Kafka was away or after a number of
-requests, to free the memory that Spark NLP leaks.
+`run_worker` is the work of that process. `keep_running` starts it, and starts it again after Kafka
+was away or after a number of requests, to free the memory that Spark NLP leaks.
 """
 
 import logging
@@ -47,13 +46,7 @@ def worker_command(pipeline: str) -> list[str]:
 def keep_running(command: Sequence[str], stop: threading.Event, log: Path | None = None) -> int:
     """Run the worker's command, again where its exit code says so, until `stop` is set.
 
-    Args:
-        command: ends with the exit code of `run_worker`.
-        stop: ends it, in order.
-        log: where its output goes; none: to ours.
-
-    Returns:
-        The command's exit code: 0 if it was stopped.
+    Its output goes to `log`, if there is one. Returns its exit code: 0 if it was stopped.
     """
     while True:
         child = process.start(command, log)
@@ -77,15 +70,11 @@ def run_worker(
 ) -> int:
     """Answer requests until a signal ends this process; replaces its signal handlers.
 
-    Args:
-        create_session: starts Spark with the Kafka connector; it is stopped at the end.
-        store: the artefacts of the pipeline.
-        asset: the one that serves; a new version is taken up between micro-batches.
-        context: the stream.
-        out: the directory of the stream.
+    The current micro-batch is finished before the end, and the Spark session stopped. A new version
+    of the asset that serves is used from the next micro-batch on.
 
     Returns:
-        The exit code: 0 if it was asked to end, `RENEW`, `UNAVAILABLE`, or 1 after a failure.
+        The exit code: 0 after a signal, `RENEW`, `UNAVAILABLE`, or 1 after a failure.
     """
     stop, started = threading.Event(), time.monotonic()
     session = create_session()
@@ -119,18 +108,12 @@ def load_model(session: "SparkSession", artifact: Artifact) -> Model:
 
 
 class LatestModel:
-    """The newest version of the model that serves, looked for every few seconds."""
+    """The newest version of the model that serves, looked for every `check_s` seconds."""
 
     def __init__(
         self, session: "SparkSession", store: ArtifactStore, asset: str, check_s: float
     ) -> None:
-        """Load the newest version there is.
-
-        Args:
-            session: where models are loaded.
-            store: the artefacts of the pipeline.
-            asset: the one that serves.
-            check_s: seconds between looks.
+        """Load the newest version.
 
         Raises:
             ArtifactMissingError: there is none.
@@ -142,18 +125,15 @@ class LatestModel:
 
     def __call__(self) -> Model:
         """The model for the next micro-batch."""
-        if time.monotonic() - self._checked >= self._check_s:
-            newest = self._store.find(self._asset)
-            if newest is not None and newest.path != self._artifact.path:
-                self._replace(newest)
-            self._checked = time.monotonic()
+        if time.monotonic() - self._checked < self._check_s:
+            return self._model
+        newest = self._store.find(self._asset)
+        if newest is not None and newest.path != self._artifact.path:
+            self._artifact = newest
+            try:
+                self._model = load_model(self._session, newest)
+                logger.info("model %s from now on", self._model.version)
+            except Exception:  # requests are answered all the same
+                logger.exception("%s cannot be loaded: the model before it stays", newest.path)
+        self._checked = time.monotonic()
         return self._model
-
-    def _replace(self, newest: Artifact) -> None:
-        try:
-            self._model = load_model(self._session, newest)
-        except Exception:  # requests are answered all the same
-            logger.exception("%s cannot be loaded: the model before it stays", newest.path)
-        else:
-            logger.info("model %s from now on", self._model.version)
-        self._artifact = newest

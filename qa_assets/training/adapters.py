@@ -51,8 +51,6 @@ class Trainee:
         """
         from torch.nn import Linear
 
-        from qa_assets.models.t5.packed import weight_of
-
         config = copy.deepcopy(self.model.config)
         for name in ("quantization_config", "_pre_quantization_dtype"):
             vars(config).pop(name, None)
@@ -70,6 +68,14 @@ class Trainee:
         }
         plain.load_state_dict({name: state.get(name) for name in plain.state_dict()} | weights)
         return plain.eval()
+
+
+def weight_of(module: Any) -> "torch.Tensor":
+    """The matrix that a linear layer multiplies by, adapters and quantisation included."""
+    import torch
+
+    eye = torch.eye(module.in_features, device=module.weight.device)
+    return (module(eye) - module(torch.zeros_like(eye[:1]))).detach().float().T.contiguous()
 
 
 def quantization() -> Any:

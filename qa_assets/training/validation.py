@@ -76,8 +76,11 @@ class Validation:
         return self.out / _WEIGHTS / f"{evaluation}.safetensors"
 
     def _scores(self) -> dict[str, float]:
+        model = self.trainee.model
+        if model.device.type == "cpu":
+            model = self.trainee.plain()  # CTranslate2 knows no adapters
         predictions = family(self.task.kind).predict(
-            self.trainee.model, self.tokenizer, self.task, self.examples,
+            model, self.tokenizer, self.task, self.examples,
             self.config.predict_options,
         )  # fmt: skip
         scores = self.task.score(self.examples, predictions).figures

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qa_assets.streaming.config import StreamContext
-from qa_assets.streaming.responses import DEAD_LETTER
+from qa_assets.streaming.messages import DEAD_LETTER
 from qa_assets.streaming.table import ResponseTable
 from qa_assets_tests.streaming.readers import read_committed
 from qa_assets_tests.streaming.stream import header

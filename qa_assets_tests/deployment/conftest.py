@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qa_assets.core.examples import Example, Prediction
-from qa_assets.deployment.engines.ctranslate2 import convert
-from qa_assets.deployment.engines.logit_bias import token_bias
 from qa_assets.deployment.engines.onnx_export import export
 from qa_assets.deployment.engines.spark_nlp import import_onnx
 from qa_assets.models import tiny_t5
 from qa_assets.models.base_model import save
+from qa_assets.models.ctranslate2 import convert
+from qa_assets.models.logit_bias import token_bias
 from qa_assets.tasks.question_answering import TASK
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Greedy decoding of many sources."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -49,34 +48,41 @@ def test_greedy_decoding_is_that_of_argmax(babbler: Path, examples: list[Example
     assert output.text == expected
 
 
-def test_doubtful_outputs_of_bf16_are_decoded_again_in_fp32(
-    babbler: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each source once; what is sure enough stays as bf16 has it."""
+def test_ctranslate2_decodes_as_transformers_does(babbler: Path, examples: list[Example]) -> None:
+    """Texts and confidences with a bias, and margins without it, in two chunks."""
     model, tokenizer = base_model.load(babbler)
-    ids = tokenizer(sources(examples[:40]))["input_ids"]
-
-    def decode(precision: str, gap: float) -> tuple[dict[int, float], list[int]]:
-        monkeypatch.setattr(decoding, "_MIN_GAP", gap)
-        log_probabilities: dict[int, float] = {}
-        order: list[int] = []
-        options: dict[str, Any] = {"batch_size": 7, "max_new_tokens": 6}
-        for numbers, decoded in decoding.decode(model, ids, precision=precision, **options):
-            log_probabilities |= dict(zip(numbers, decoded.log_probabilities.tolist(), strict=True))
-            order += numbers
-        assert sorted(order) == list(range(40))
-        return log_probabilities, order
-
-    exact, _ = decode("fp32", 0.1)
-    rounded, order = decode("bf16", 0.0)
-    assert all(rounded[number] != exact[number] for number in exact)
-    everything, _ = decode("bf16", float("inf"))
-    assert everything == pytest.approx(exact, rel=1e-4)
-    mixed, late = decode("bf16", 0.1)
-    again = {number for number in mixed if mixed[number] != rounded[number]}
-    assert 0 < len(again) < 40
-    assert set(late[-len(again) :]) == again
-    assert [number for number in order if number not in again] == late[: -len(again)]
-    assert {number: mixed[number] for number in again} == pytest.approx(
-        {number: exact[number] for number in again}, rel=1e-4
+    ids = tokenizer(sources(examples))["input_ids"]
+    assert len(ids) > 128
+    end, token = model.config.eos_token_id, 5
+    model.generation_config.sequence_bias = [[[end], 4.0], [[token], 2.0]]
+    options = PredictOptions(max_new_tokens=8, precision="fp32")
+    outputs = decoding.decode(model, tokenizer, ids, options)
+    expected = decoding.generate(model, tokenizer, ids, options)
+    require_close(outputs, expected)
+    assert len({output.text for output in outputs}) > 10
+    without = decoding.Abstention(token, text_start=0)
+    outputs = decoding.decode(model, tokenizer, ids, options, without)
+    batches = decoding._generated(model, tokenizer, ids, options, without)
+    expected = decoding._in_order(len(ids), batches)
+    require_close(outputs, expected)
+    assert [output.margin for output in outputs] == pytest.approx(
+        [output.margin for output in expected], abs=1e-2
     )
+
+
+def require_close(outputs: list[decoding.Output], expected: list[decoding.Output]) -> None:
+    assert [output.text for output in outputs] == [output.text for output in expected]
+    assert [output.confidence for output in outputs] == pytest.approx(
+        [output.confidence for output in expected], rel=1e-2, nan_ok=True
+    )
+
+
+def test_decoding_leaves_torch_its_threads(babbler: Path, examples: list[Example]) -> None:
+    """CTranslate2 sets OpenMP's number of threads for the whole process."""
+    import torch
+
+    before = torch.get_num_threads()
+    model, tokenizer = base_model.load(babbler)
+    ids = tokenizer(sources(examples[:3]))["input_ids"]
+    decoding.decode(model, tokenizer, ids, PredictOptions(max_new_tokens=2))
+    assert torch.get_num_threads() == before

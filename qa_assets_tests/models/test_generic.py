@@ -1,5 +1,6 @@
 """Encoder-decoders that are no T5 against transformers' own loss and `generate`."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -56,68 +57,61 @@ def test_loss_is_that_of_transformers(model_dir: Path, examples: list[Example]) 
 
 
 @pytest.mark.parametrize("bias", [0.0, 6.0])
-def test_outputs_are_those_of_generate(
+def test_confidences_and_margins_are_those_of_the_scores(
     model_dir: Path, examples: list[Example], bias: float
 ) -> None:
-    """Token for token, with probabilities and gaps, also of rows that end before others."""
-    import torch
-
+    """Against the scores that `generate` returns, also of rows that end before others."""
     model, tokenizer = babbler(model_dir)
-    options = {"max_new_tokens": 9, "repetition_penalty": 1.5, "sequence_bias": [[[2], bias]]}
+    model.generation_config.update(repetition_penalty=1.5, sequence_bias=[[[2], bias]])
+    options = PredictOptions(max_new_tokens=9, batch_size=24, precision="fp32")
     text_start = 0 if model.config.model_type == "mt5" else 1
     ids = encode(tokenizer, sources(examples[:24]))
-    decoder = decoding.decoder_of(model, torch.float32)
-    decoded = decoding.decode_batch(model, decoder, ids, text_start, **options)
     padded = pad(ids, tokenizer.pad_token_id)
-    expected = model.generate(
-        input_ids=padded,
-        attention_mask=(padded != tokenizer.pad_token_id).long(),
-        return_dict_in_generate=True,
-        output_scores=True,
-        output_logits=True,
-        **global_attention(model, padded),
-        **options,
+
+    def generate(**more: Any) -> Any:
+        return model.generate(
+            input_ids=padded,
+            attention_mask=(padded != tokenizer.pad_token_id).long(),
+            return_dict_in_generate=True,
+            output_scores=True,
+            max_new_tokens=9,
+            **global_attention(model, padded),
+            **more,
+        )
+
+    lengths = require_equal(
+        decoding.decode(model, tokenizer, ids, options), generate(), model, tokenizer
     )
-    assert decoded.sequences.tolist() == expected.sequences.tolist()
-    assert decoded.first_logits.numpy() == pytest.approx(
-        expected.logits[text_start].numpy(), abs=1e-3
+    assert len(lengths) > (2 if bias else 0)
+    token = 7
+    outputs = decoding.decode(
+        model, tokenizer, ids, options, decoding.Abstention(token, text_start)
     )
+    suppressed = generate(suppress_tokens=[token], sequence_bias=None)
+    assert [output.text for output in outputs] == decoding.texts_of(tokenizer, suppressed.sequences)
+    first = generate(sequence_bias=None).scores[text_start]
+    others = first.clone()
+    others[:, token] = -float("inf")
+    if text_start == 0:  # else what stands before the text could differ
+        assert [output.margin for output in outputs] == pytest.approx(
+            (first[:, token] - others.max(-1).values).tolist(), abs=1e-3
+        )
+
+
+def require_equal(
+    outputs: list[decoding.Output], expected: Any, model: Any, tokenizer: Any
+) -> set[int]:
+    """Texts and confidences; returns the lengths of the outputs in tokens."""
+    assert [output.text for output in outputs] == decoding.texts_of(tokenizer, expected.sequences)
     end = model.config.eos_token_id
     lengths = set()
     for row, tokens in enumerate(expected.sequences[:, 1:].tolist()):
         length = tokens.index(end) + 1 if end in tokens else len(tokens)
         lengths.add(length)
-        steps = [step[row] for step in expected.scores[:length]]
-        log_probability = sum(
-            float(step.log_softmax(-1)[token]) for step, token in zip(steps, tokens, strict=False)
-        )
-        assert float(decoded.log_probabilities[row]) == pytest.approx(log_probability, abs=1e-3)
-        best = [step.topk(2).values for step in steps]
-        gap = min(float(first - second) for first, second in best)
-        assert float(decoded.min_gaps[row]) == pytest.approx(gap, abs=1e-3)
-    assert len(lengths) > (2 if bias else 0)
-
-
-def test_doubtful_outputs_of_bf16_are_decoded_again(
-    model_dir: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, tokenizer = babbler(model_dir)
-    ids = encode(tokenizer, sources(examples[:20]))
-
-    def probabilities(precision: str, gap: float) -> dict[int, float]:
-        monkeypatch.setattr(decoding, "_MIN_GAP", gap)
-        found: dict[int, float] = {}
-        for numbers, decoded in decoding.decode(
-            model, ids, batch_size=8, precision=precision, max_new_tokens=3
-        ):
-            found |= dict(zip(numbers, decoded.log_probabilities.tolist(), strict=True))
-        return found
-
-    exact = probabilities("fp32", 0.1)
-    assert probabilities("bf16", float("inf")) == pytest.approx(exact, rel=1e-4)
-    rounded = probabilities("bf16", 0.0)
-    assert rounded.keys() == exact.keys()
-    assert rounded != exact
+        steps = [step[row].log_softmax(-1) for step in expected.scores[:length]]
+        confidence = math.exp(sum(float(s[t]) for s, t in zip(steps, tokens, strict=False)))
+        assert outputs[row].confidence == pytest.approx(confidence, rel=1e-3, abs=1e-6)
+    return lengths
 
 
 def test_prompts_are_no_longer_than_positions(model_dir: Path, examples: list[Example]) -> None:

@@ -7,14 +7,9 @@ from huggingface_hub import ModelCard
 
 from qa_assets.core.examples import Example
 from qa_assets.models.family import PredictOptions, predict
-from qa_assets.promotion import card
-from qa_assets_tests.promotion.card_facts import facts_of
+from qa_assets.tasks.question_answering.task import QuestionAnswering
+from qa_assets_tests.promotion.card_facts import write_card as write
 from qa_assets_tests.promotion_bench import report
-
-
-def write(tmp_path: Path, **changes: object) -> str:
-    card.write(tmp_path / "README.md", facts_of(**changes))
-    return (tmp_path / "README.md").read_text()
 
 
 def test_header_is_that_of_the_hub(tmp_path: Path) -> None:
@@ -64,7 +59,7 @@ def test_code_runs(
     code = text.split("```python\n")[1].split("```")[0]
     exec(compile(code, "card", "exec"), {})  # noqa: S102 - the card's own code
     printed = capsys.readouterr().out.strip()
-    task = facts_of().task
+    task = QuestionAnswering()
     example = Example("sample", "sample", task.messages.sample)
     options = PredictOptions(max_new_tokens=8, precision="fp32")
     (prediction,) = predict(candidate_model, task, [example], options)

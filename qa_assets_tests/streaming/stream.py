@@ -10,10 +10,11 @@ import pyarrow.dataset as ds
 from confluent_kafka import Producer
 
 from qa_assets.streaming.config import KafkaConfig, StreamConfig, StreamContext, Topics
-from qa_assets.streaming.consumer import StreamSummary, process_available
+from qa_assets.streaming.consumer import process_available
 from qa_assets.streaming.kafka import client_config
 from qa_assets.streaming.micro_batch import Model
 from qa_assets.streaming.producer import produce_requests
+from qa_assets.streaming.summary import StreamSummary
 from qa_assets.tasks.question_answering import TASK
 from qa_assets_tests.streaming.readers import read_committed
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from qa_assets.streaming.config import StreamConfig
-from qa_assets.streaming.consumer import StreamSummary, process_until
+from qa_assets.streaming.consumer import process_until
 from qa_assets.streaming.micro_batch import Model
+from qa_assets.streaming.summary import StreamSummary
 from qa_assets_tests.streaming.stream import Stream
 
 

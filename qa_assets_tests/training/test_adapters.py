@@ -152,3 +152,16 @@ def test_quantised_base_says_what_it_lacks(base: Path, data: Path, tmp_path: Pat
 def test_settings_that_contradict_one_another(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         TrainingConfig(**changes)
+
+
+def test_weights_are_those_by_which_a_layer_multiplies() -> None:
+    """A layer of another class, as quantised ones are."""
+    import torch
+
+    class Doubled(torch.nn.Linear):  # type: ignore[misc]
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return super().forward(values * 2)
+
+    for bias in (False, True):
+        layer = Doubled(3, 2, bias=bias)
+        assert torch.allclose(adapters.weight_of(layer), 2 * layer.weight, atol=1e-6)

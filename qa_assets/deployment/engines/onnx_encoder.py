@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from qa_assets.core.examples import Prediction
 from qa_assets.core.files import atomic_directory
 from qa_assets.deployment.engines import pieces
-from qa_assets.deployment.engines.logit_bias import CONFIG, ExportError
 from qa_assets.deployment.quantization import int8
 from qa_assets.models import base_model
+from qa_assets.models.logit_bias import CONFIG, ExportError
 
 if TYPE_CHECKING:
     import numpy as np

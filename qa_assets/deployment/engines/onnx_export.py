@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_assets.core.files import atomic_directory
-from qa_assets.deployment.engines import logit_bias, reshapes, serving_graph
-from qa_assets.deployment.engines.logit_bias import CONFIG, ExportError
+from qa_assets.deployment.engines import reshapes, serving_graph
 from qa_assets.deployment.quantization import int8
-from qa_assets.models import base_model
+from qa_assets.models import base_model, logit_bias
+from qa_assets.models.logit_bias import CONFIG, ExportError
 from qa_assets.models.tokens import SPIECE
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_assets.deployment.engines.logit_bias import ExportError
+from qa_assets.models.logit_bias import ExportError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_assets.core.files import atomic_directory
-from qa_assets.deployment.engines.logit_bias import CONFIG
 from qa_assets.deployment.engines.onnx_export import DECODER, ENCODER, SENTENCE_PIECE
+from qa_assets.models.logit_bias import CONFIG
 
 if TYPE_CHECKING:
     from pyspark.ml import PipelineModel

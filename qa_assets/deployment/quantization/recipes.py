@@ -15,14 +15,12 @@ from pathlib import Path
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.task import Task
 from qa_assets.deployment.engines import (
-    ctranslate2,
-    logit_bias,
     onnx_encoder,
     onnx_export,
     onnx_runtime,
 )
 from qa_assets.deployment.parity import paired_loss, primary_scores
-from qa_assets.models import base_model
+from qa_assets.models import base_model, ctranslate2, logit_bias
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from qa_assets.deployment.engines.ctranslate2 import CTranslate2Error, convert, generate, load
 from qa_assets.models import base_model
+from qa_assets.models.ctranslate2 import CTranslate2Error, convert, generate, load
 from qa_assets_tests.deployment.conftest import (
     BLANK,
     MAX_NEW_TOKENS,

@@ -10,10 +10,10 @@ import pytest
 from qa_assets.core.examples import Prediction
 from qa_assets.deployment import provenance, serving
 from qa_assets.deployment.engines import onnx_encoder
-from qa_assets.deployment.engines.logit_bias import ExportError
 from qa_assets.deployment.engines.spark_nlp import SparkNlpError, load_pipeline
 from qa_assets.models.base_model import load_tokenizer, save
 from qa_assets.models.family import PredictOptions, family
+from qa_assets.models.logit_bias import ExportError
 from qa_assets.tasks.classification import TASK
 
 if TYPE_CHECKING:

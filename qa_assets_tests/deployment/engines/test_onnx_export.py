@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qa_assets.deployment.engines.logit_bias import ExportError
 from qa_assets.deployment.engines.onnx_export import export
 from qa_assets.deployment.engines.onnx_runtime import OnnxModel, generate
+from qa_assets.models.logit_bias import ExportError
 from qa_assets_tests.deployment.conftest import BLANK, MAX_NEW_TOKENS, SOURCES, Reference
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from qa_assets.core.examples import Prediction
-from qa_assets.deployment.engines import ctranslate2, onnx_runtime
+from qa_assets.deployment.engines import onnx_runtime
 from qa_assets.deployment.parity import primary_scores
 from qa_assets.deployment.quantization import recipes
 from qa_assets.deployment.quantization.prepare import prepare_weights
 from qa_assets.deployment.quantization.recipes import FP32, INT8, Measurement, Recipe, RecipeData
+from qa_assets.models import ctranslate2
 from qa_assets_tests.deployment.conftest import EXAMPLES, MAX_NEW_TOKENS, QA, SOURCES, Reference
 
 FULL = Measurement(FP32, 60.0, 0.0, [0.0, 0.0], 100.0, 300.0, 0)

@@ -1,7 +1,7 @@
 """CTranslate2: converts a Hugging Face directory of a T5, and decodes with the converted model.
 
 CTranslate2 (https://opennmt.net/CTranslate2) is the fastest runtime of T5 on CPUs, and gives
-confidences. Knows nothing of Spark: `serving` calls it in Spark's Python workers.
+confidences. It evaluates models in training and answers in Spark's Python workers.
 """
 
 import json
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qa_assets.core.examples import Prediction
 from qa_assets.core.files import atomic_directory
-from qa_assets.deployment.engines.logit_bias import CONFIG, bias_vector, count_pieces
 from qa_assets.models.base_model import load_tokenizer
+from qa_assets.models.logit_bias import CONFIG, bias_vector, count_pieces
 from qa_assets.models.tokens import SPIECE
 
 if TYPE_CHECKING:
-    from ctranslate2 import Translator
+    from ctranslate2 import TranslationResult, Translator
     from sentencepiece import SentencePieceProcessor
 
 logger = logging.getLogger(__name__)
@@ -91,19 +91,19 @@ def convert(
         except Exception as error:
             raise CTranslate2Error(f"{model_dir} cannot be converted: {error}") from error
         shutil.copy(model_dir / SPIECE, draft)
-    logger.info(
+    logger.debug(
         "converted %s to CTranslate2, %s, in %.1f s",
         model_dir, quantization, time.monotonic() - started,
     )  # fmt: skip
 
 
-@lru_cache(maxsize=1)
-def load(directory: Path, workers: int = 1) -> Loaded:
-    """Load a converted model, or return the model that was loaded last, if it is the same.
+def open_model(directory: Path, workers: int = 1, threads: int = 1) -> Loaded:
+    """Load a converted model.
 
     Args:
-        directory: what `convert` wrote.
-        workers: batches computed in parallel, of a thread each.
+        directory: what `convert` wrote; can be removed afterwards.
+        workers: batches computed in parallel.
+        threads: of each worker; becomes the number of OpenMP's threads in this process.
 
     Raises:
         CTranslate2Error: there is no model in `directory`.
@@ -114,12 +114,47 @@ def load(directory: Path, workers: int = 1) -> Loaded:
     for name in (_MODEL, SPIECE):
         if not (directory / name).is_file():
             raise CTranslate2Error(f"{directory} has no {name}: convert the model first")
-    translator = Translator(str(directory), device="cpu", inter_threads=workers, intra_threads=1)
+    translator = Translator(
+        str(directory), device="cpu", inter_threads=workers, intra_threads=threads
+    )
     return Loaded(translator, SentencePieceProcessor(model_file=str(directory / SPIECE)))
 
 
-def generate(model: Loaded, sources: Sequence[str], *, max_new_tokens: int) -> list[Prediction]:
+load = lru_cache(maxsize=1)(open_model)
+"""As `open_model`; returns the model that was loaded last, if it is the same."""
+
+
+def translate(
+    model: Loaded, sources: Sequence[list[str]], max_new_tokens: int, **options: Any
+) -> "list[TranslationResult]":
     """Decode greedily, in batches of similar length.
+
+    Args:
+        model: from `load` or `open_model`.
+        sources: pieces of each, the end included.
+        max_new_tokens: of an output, its end included.
+        options: others of `translate_batch`.
+
+    Returns:
+        For each source one hypothesis; its score is the sum of its tokens' log probabilities.
+    """
+    results: list[TranslationResult] = model.translator.translate_batch(
+        sources,
+        batch_type="tokens",
+        max_batch_size=_MAX_BATCH_TOKENS,  # sorts by length, too
+        beam_size=1,
+        length_penalty=0,  # scores are sums of log probabilities, not means
+        max_input_length=0,  # no truncation
+        max_decoding_length=max_new_tokens,
+        min_decoding_length=0,  # the default of 1 allows no empty output
+        return_scores=True,
+        **options,
+    )
+    return results
+
+
+def generate(model: Loaded, sources: Sequence[str], *, max_new_tokens: int) -> list[Prediction]:
+    """The output for each source, as `translate` decodes it.
 
     Args:
         model: from `load`.
@@ -132,17 +167,8 @@ def generate(model: Loaded, sources: Sequence[str], *, max_new_tokens: int) -> l
     """
     outputs = [Prediction("", 0.0)] * len(sources)
     numbers = [number for number, source in enumerate(sources) if source.strip()]
-    results = model.translator.translate_batch(
-        [model.pieces.encode(sources[number], out_type=str) + [_END] for number in numbers],
-        batch_type="tokens",
-        max_batch_size=_MAX_BATCH_TOKENS,  # sorts by length, too
-        beam_size=1,
-        length_penalty=0,  # scores are sums of log probabilities, not means
-        max_input_length=0,  # no truncation
-        max_decoding_length=max_new_tokens,
-        min_decoding_length=0,  # the default of 1 allows no empty output
-        return_scores=True,
-    )
+    pieces = [model.pieces.encode(sources[number], out_type=str) + [_END] for number in numbers]
+    results = translate(model, pieces, max_new_tokens)
     for number, result in zip(numbers, results, strict=True):
         pieces = [piece for piece in result.hypotheses[0] if piece not in _SPECIAL]
         outputs[number] = Prediction(
