@@ -1,7 +1,7 @@
 """Detects requests that went away before they were answered: expired, deleted, topic recreated.
 
-By `stream.on_data_loss` a run stops, or records what is lost beside the checkpoint, a file for each
-micro-batch.
+`stream.on_data_loss` says whether a run then fails, or goes on and records what is lost beside the
+checkpoint, in a file for each micro-batch.
 """
 
 import logging
@@ -68,11 +68,11 @@ class DataLossMonitor:
     ) -> int:
         """Record which requests of a micro-batch are gone; returns how many.
 
-        Those before the offsets in `published` have their responses.
+        Those before the offsets in `published` have been answered.
 
         Raises:
-            DataLossError: requests are gone and `on_data_loss` is `fail`, or another topic has the
-                name now.
+            DataLossError: requests are gone and `on_data_loss` is `fail`, or the topic was deleted
+                and created again.
             KafkaUnavailable: the broker does not answer.
         """
         name = self._context.topics.requests

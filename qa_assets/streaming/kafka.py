@@ -32,7 +32,7 @@ _LOGIN = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001  librdkaf
 _POLL_S = 0.25
 _CREATE_S = 15
 PRODUCER = {"partitioner": "murmur2_random", "linger.ms": 5}
-"""Of all producers. The partition of a key is that of Java's clients."""
+"""Settings of all producers; keys go to the same partitions as with Java's clients."""
 
 
 class KafkaUnavailable(RuntimeError):  # noqa: N818
@@ -79,7 +79,7 @@ def broker_answers(kafka: "KafkaConfig", timeout_s: float) -> bool:
 def ensure_topics(
     kafka: "KafkaConfig", topics: Iterable[str], dead_letters: str | None = None
 ) -> None:
-    """Create the topics that do not exist; `dead_letters` for messages of `dead_letter_bytes`.
+    """Create topics, if missing; that of dead letters takes messages of `dead_letter_bytes`.
 
     Raises:
         KafkaUnavailable: the broker does not answer in 15 s, or refuses (authorisation, a name).

@@ -177,20 +177,17 @@ def _clinc(spark: "SparkSession", path: Path, separator: str | None) -> "DataFra
 
     schema = ", ".join(f"{key} array<string>" for key in PARTS)
     content = spark.read.schema(schema).option("multiLine", True).json(str(path))
-    lists = sf.array(
-        *(
-            sf.struct(
-                sf.lit(order).alias("order"),
-                sf.lit(key).alias("key"),
-                sf.lit(part).alias("part"),
-                sf.col(key).alias("rows"),
-            )
-            for order, (key, part) in enumerate(PARTS.items())
+    # a part at a time: exploding an array of all parts would repeat it in each row
+    parts = [
+        content.select(
+            sf.lit(order).alias("order"),
+            sf.lit(key).alias("key"),
+            sf.lit(part).alias("part"),
+            sf.posexplode(key).alias("number", "record"),
         )
-    )
-    rows = content.select(sf.explode(lists).alias("list")).select(
-        "list.*", sf.posexplode("list.rows").alias("number", "record")
-    )
+        for order, (key, part) in enumerate(PARTS.items())
+    ]
+    rows = reduce(lambda frame, other: frame.unionByName(other), parts)
     pair = sf.from_json("record", "array<string>")
     return rows.withColumn("pair", pair).select(
         sf.lit(path.name).alias("file"),

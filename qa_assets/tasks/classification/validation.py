@@ -112,7 +112,7 @@ def _faults(max_chars: int, separator: str | None) -> "dict[str, Column]":
     single = separator is None
     return {
         "text_missing": text.isNull(),
-        "text_not_text": sf.col("not_text"),
+        "text_not_text": sf.col("not_text") & text.isNotNull(),
         "text_blank": text.rlike(BLANK),
         "text_too_long": sf.length(text) > max_chars,
         "control_characters": sf.concat_ws(" ", text, labels).rlike(CONTROL),
