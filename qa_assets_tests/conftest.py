@@ -130,7 +130,7 @@ def make_candidate(home: Path, seed: int) -> Path:
 
 @pytest.fixture
 def bench(tmp_path: Path, mlflow_db: Path, candidate_model: Path) -> Bench:
-    """A profile without a champion."""
+    """A pipeline without a champion."""
     return Bench(tmp_path, mlflow_db, candidate_model)
 
 
