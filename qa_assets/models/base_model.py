@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_assets.core import files
+from qa_assets.models import onnx_weights
 from qa_assets.models.tokens import SPIECE
 
 if TYPE_CHECKING:
@@ -65,17 +66,44 @@ def load_unchecked(
 
     try:
         tokenizer = load_tokenizer(name_or_path)
-        model = getattr(transformers, auto_class).from_pretrained(
-            str(name_or_path),
-            dtype="float32",
-            use_safetensors=True,
-            local_files_only=Path(name_or_path).is_dir(),
-            **options,
-        )
+        auto = getattr(transformers, auto_class)
+        onnx = Path(name_or_path) / onnx_weights.FILE
+        if onnx.is_file() and not list(onnx.parent.glob("*.safetensors*")):
+            model = _of_onnx(auto, onnx, options)
+        else:
+            model = auto.from_pretrained(
+                str(name_or_path),
+                dtype="float32",
+                use_safetensors=True,
+                local_files_only=Path(name_or_path).is_dir(),
+                **options,
+            )
     except Exception as error:  # the hub client, safetensors and JSON each raise their own
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise BaseModelError(f"{name_or_path}: cannot be loaded ({reason}); {_REMEDY}") from error
     return model.eval(), tokenizer
+
+
+def _of_onnx(auto: Any, path: Path, options: dict[str, Any]) -> "PreTrainedModel":
+    """The model of an ONNX export with its config, of an encoder."""
+    from transformers import AutoConfig
+
+    options.pop("quantization_config", None)
+    resizes = options.pop("ignore_mismatched_sizes", False)
+    config = AutoConfig.from_pretrained(str(path.parent), local_files_only=True, **options)
+    model = auto.from_config(config)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    weights = {
+        name: tensor
+        for name, tensor in onnx_weights.read(path).items()
+        if name in shapes and (tensor.shape == shapes[name] or not resizes)
+    }
+    unset = model.load_state_dict(weights, strict=False).missing_keys
+    # a new head is no fault
+    missing = [name for name in unset if name.startswith(model.base_model_prefix)]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing[:3])}: export it by optimum-cli")
+    return model
 
 
 def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
@@ -180,7 +208,11 @@ def require_files(path: Path) -> None:
     """Raise `BaseModelError` where a Hugging Face directory lacks what loading needs."""
     needed = {
         "config.json": ["config.json"],
-        "weights (model.safetensors)": ["model.safetensors", "model.safetensors.index.json"],
+        "weights (model.safetensors)": [
+            "model.safetensors",
+            "model.safetensors.index.json",
+            onnx_weights.FILE,
+        ],
         f"a tokenizer ({SPIECE})": [SPIECE] if _is_t5(path) else _TOKENIZERS,
     }
     missing = [
