@@ -138,7 +138,7 @@ def test_weights_make_texts_out_of_scope_as_frequent_as_they_will_be() -> None:
 def test_settings_that_contradict_each_other_are_refused() -> None:
     for settings in ({"out_of_scope": "oos"}, {"model": "seq2seq"}):
         with pytest.raises(ValueError, match="multi_label"):
-            Classification(multi_label=True, **settings)  # type: ignore[arg-type]
+            Classification(multi_label=True, **settings)
 
 
 def test_a_stored_task_comes_back_with_its_labels() -> None:
