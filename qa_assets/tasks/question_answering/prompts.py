@@ -5,7 +5,7 @@ from qa_assets.tasks.question_answering.windows import windows
 
 
 def source_text(question: str, context: str) -> str:
-    """The model's input for one question."""
+    """The model's input for one question; it ends with the context, which windows cut."""
     return f"question: {question} context: {context}"
 
 

@@ -152,7 +152,7 @@ def test_a_question_that_looks_like_the_prompt_is_not_cut(counter: PieceCounter)
         QuestionAnswering(),
         Example("1", "a", {"question": question, "context": context}),
     )
-    head = f"question: {question} context: "
+    head = source_text(question, "")
     (whole,) = task.prompts(example)
     assert whole.source == head + context
     parts = [prompt.source for prompt in task.prompts(example, Budget(counter, 64, 16))]
