@@ -32,8 +32,8 @@ def figures(comparison: Comparison, baselines: Comparison, slices: Sequence[Slic
     Returns:
         `primary_metric`: its name. `scores`: the figures by model or baseline. `intervals`: by
         model or baseline the 95 % intervals of the measures that are shown and have a value for
-        each example; none where there is one group only. `paired`: by model that the candidate is
-        compared with its `<primary>_difference`, the difference's `interval` and `p_value`.
+        each example; none where there is one group only. `paired`: by model or baseline how
+        far the candidate is ahead: `<primary>_difference`, its `interval` and `p_value`.
         `slices`: rows of `slice, value, examples, groups` and `<primary>` by model. Percent.
     """
     metrics = comparison.task.metrics
@@ -85,8 +85,8 @@ def _resample(
     for (model, name), resampled in means.items():
         result["intervals"][model][name] = bootstrap.interval(resampled)
     primary = metrics.primary
-    for other in (CHAMPION, UNTUNED):
-        if other in scores and CANDIDATE in scores:
+    for other in scores:
+        if other != CANDIDATE and CANDIDATE in scores:
             tested = bootstrap.paired(
                 scores[CANDIDATE].figures[primary] - scores[other].figures[primary],
                 means[CANDIDATE, primary] - means[other, primary],

@@ -57,7 +57,7 @@ def test_report_compares_candidate_champion_and_untuned(tmp_path: Path) -> None:
     assert report.info["scores"] == figures["scores"]
     assert report.inputs["champion"] == champion.data_version
     assert isinstance(made.metadata["gain_of_abstention_bias_f1"].value, float)
-    assert set(figures["paired"]) == {"champion", "untuned"}
+    assert set(figures["paired"]) == {"champion", "untuned", "always abstain"}
     assert any(part["slice"] == "answer seen in train" for part in figures["slices"])
     page = (report.path / "report.html").read_text()
     for part in ("Loss in training", "Reliability", "Risk and coverage"):
