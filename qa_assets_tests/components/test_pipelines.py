@@ -57,8 +57,8 @@ def test_responses_depend_on_the_chosen_engine_alone(engine: str) -> None:
 def test_everything_is_named_after_the_pipeline() -> None:
     """So that two pipelines of a task live in one code location."""
     both = dg.Definitions.merge(
-        build_pipeline("a", Classification.config_type()),
-        build_pipeline("b", Classification.config_type()),
+        build_pipeline("a", Classification.config_type.model_validate({})),
+        build_pipeline("b", Classification.config_type.model_validate({})),
         dg.Definitions(resources=resources(load_settings())),
     )
     keys = both.resolve_asset_graph().get_all_asset_keys()
