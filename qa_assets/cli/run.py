@@ -151,6 +151,8 @@ class Progress:
         step = entry.step_key or ""
         event = entry.dagster_event
         if event is None:
+            if entry.user_message.startswith("Dependencies for step "):
+                return f"[yellow]–  {step} not run[/]"
             return f"   {step}: {_plain(entry.user_message)}" if step else None
         match event.event_type:
             case DagsterEventType.STEP_START:
@@ -165,7 +167,8 @@ class Progress:
                 return f"[yellow]–  {step} skipped[/]"
             case DagsterEventType.ASSET_CHECK_EVALUATION:
                 check = event.asset_check_evaluation_data
-                mark = "[green]ok[/]" if check.passed else "[red]failed[/]"
+                bad = "warns" if check.severity == dg.AssetCheckSeverity.WARN else "failed"
+                mark = "[green]ok[/]" if check.passed else f"[red]{bad}[/]"
                 return f"   check {check.asset_key.to_user_string()}.{check.check_name}  {mark}"
         return None
 
