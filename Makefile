@@ -56,7 +56,7 @@ lock: setup  ## resolve the locks of packages and jars anew (needs network)
 	.tools/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
 	$(MAKE) setup
-	$(BIN)/python -m qa_assets.local.lock_jars
+	$(BIN)/python -m qa_assets.local.jars
 
 clean:  ## remove everything that was made, but not the environment
 	rm -rf var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -70,16 +70,6 @@ class Settings(BaseSettings):
         return self.root / "jars"
 
     @property
-    def downloads(self) -> Path:
-        """Data files of official addresses and of the hub."""
-        return self.root / "downloads"
-
-    @property
-    def features(self) -> Path:
-        """Token ids of training data, kept from training to training."""
-        return self.root / "features"
-
-    @property
     def tracking_uri(self) -> str:
         """MLflow's tracking server, or the SQLite file below `home`."""
         return self.mlflow_uri or f"sqlite:///{self.root / 'mlflow.db'}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _configured: dict[str, str] = {}
-"""What the session was made with: its JVM may have been killed when that is needed last."""
+"""The session's configuration, which is needed after its JVM has ended."""
 _LOG_CONFIG = Path(__file__).with_name("spark-log4j2.properties")
 _STOP_GRACE_S = 45.0  # the first JVM writes its archive of classes, in 10 s or so
 
@@ -51,16 +51,11 @@ def create_session(
 ) -> "SparkSession":
     """Start Spark with the Kafka connector and Spark NLP.
 
-    One session a process: end it with `stop_session`, and another may follow.
-
-    Args:
-        app_name: in Spark's logs.
-        config: the master.
-        root: directory with the jars, as `jars`, and for Spark's own files, as `spark`.
-        brief: for a session of a minute or so, see `spark_configuration`.
+    A process has one session at a time: `stop_session` ends it. For the arguments, see
+    `spark_configuration`.
 
     Raises:
-        SparkError: a session is there already, or Spark does not start.
+        SparkError: there is a session already, or Spark does not start.
         JarError: the jars are not there and cannot be fetched.
         JavaError: there is no Java 17.
     """
@@ -69,8 +64,7 @@ def create_session(
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    # the process's own: an active session is one of a thread of the JVM
-    if SparkContext._active_spark_context is not None:  # noqa: SLF001
+    if SparkContext._active_spark_context is not None:  # noqa: SLF001  of any thread
         raise SparkError(
             "a Spark session is there already, and would keep its own settings: stop_session first"
         )
@@ -78,7 +72,7 @@ def create_session(
     configuration = spark_configuration(app_name, config, root, brief=brief)
     _configured.clear()
     _configured.update(configuration)
-    # tells of each connection it closes, and logs what it raises
+    # it logs each connection that it closes, and each exception that it raises
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     os.environ["JAVA_HOME"] = str(java_home())  # what pyspark starts its JVM with
     if config.is_local:
@@ -90,9 +84,9 @@ def create_session(
     except (PySparkException, Py4JError, OSError) as error:
         _end_jvm()
         raise SparkError(
-            f"Spark does not start on {config.master} with "
-            f"{config.driver_memory} of memory (QA_ASSETS_SPARK_MASTER, "
-            f"QA_ASSETS_SPARK_DRIVER_MEMORY): {_first_line(error)}"
+            f"Spark does not start on {config.master} with {config.driver_memory} of memory"
+            " (QA_ASSETS_SPARK_MASTER, QA_ASSETS_SPARK_DRIVER_MEMORY): "
+            + str(error).strip().partition("\n")[0]
         ) from error
     if config.is_local:
         # 200 by default, of which all but a few would be empty
@@ -125,14 +119,19 @@ def spark_configuration(
 ) -> dict[str, str]:
     """All of Spark's configuration.
 
-    A brief session's JVM, if it is a local one, compiles quickly rather than well: in a minute on
-    two cores, optimising takes about as long as all else.
+    Args:
+        app_name: in Spark's logs.
+        config: the master.
+        root: directory with the jars, as `jars`, and for Spark's own files, as `spark`.
+        brief: for a session of a minute or so: a local JVM then compiles without optimising, which
+            takes about as long as all else on two cores.
 
     Raises:
         JarError: the jars are not there and cannot be fetched.
         JavaError: there is no Java 17.
     """
-    jars = ensure_jars(root / "jars", ("spark",)).spark.resolve()
+    ensure_jars(root / "jars", ("spark",))
+    jars = (root / "jars" / "spark").resolve()
     place = root / "spark"
     place.mkdir(parents=True, exist_ok=True)
     temporary = tempfile.mkdtemp(prefix="session-", dir=place)
@@ -177,11 +176,7 @@ def spark_configuration(
 
 
 def _end_jvm() -> bool:
-    """End the JVM that pyspark started and forget it, so that the next session gets its own.
-
-    Returns:
-        Whether it ended by itself.
-    """
+    """End and forget the JVM that pyspark started; returns whether it ended by itself."""
     from pyspark import SparkContext
 
     gateway = SparkContext._gateway  # noqa: SLF001  pyspark has no public way to end its JVM
@@ -193,7 +188,7 @@ def _end_jvm() -> bool:
     jvm: subprocess.Popen[bytes] = gateway.proc
     if jvm.stdin is not None:
         with suppress(OSError):
-            jvm.stdin.close()  # the end of which makes it exit
+            jvm.stdin.close()  # makes it exit
     try:
         jvm.wait(_STOP_GRACE_S)
     except subprocess.TimeoutExpired:
@@ -204,7 +199,3 @@ def _end_jvm() -> bool:
         jvm.wait()
         return False
     return True
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

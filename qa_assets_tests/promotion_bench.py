@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ class Bench:
             for who, done in facts.items()
             for question, references in ((f"Who {done}?", [who]), (f"Where is {who}?", []))
         ]
-        rows = pa.Table.from_pylist([example.to_row() for example in examples])
+        rows = pa.Table.from_pylist([asdict(example) for example in examples])
         with self.store.write("valid_split") as draft:
             (draft.path / "rows").mkdir()
             pq.write_table(rows, draft.path / "rows" / "part.parquet")

@@ -1,6 +1,7 @@
 """Splits in an artefact store, as the asset of the splits leaves them."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def write_examples(examples: Sequence[Example], path: Path) -> Path:
             "extra": pa.struct({"answers": answers}),
         }
     )
-    rows = [example.to_row() for example in examples]
+    rows = [asdict(example) for example in examples]
     for row in rows:
         row["extra"] = {"answers": row["extra"].get("answers", [])}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Examples and tiny models that the tests of models and training share."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def write_examples(examples: list[Example], path: Path) -> Path:
     path.mkdir()
     half = len(examples) // 2
     for number, part in enumerate((examples[:half], examples[half:])):
-        table = pa.Table.from_pylist([example.to_row() for example in part], schema=schema)
+        table = pa.Table.from_pylist([asdict(example) for example in part], schema=schema)
         pq.write_table(table, path / f"part-{number:05d}.parquet")
     (path / "_SUCCESS").touch()
     return path

@@ -121,7 +121,7 @@ def _gpu(settings: Settings) -> Finding:
 
 def _data(pipeline: Pipeline) -> Finding:
     from qa_assets.core.task import SourceError
-    from qa_assets.data.sources import HUB, is_address, locate, open_address
+    from qa_assets.data.sources import ADDRESS, HUB, locate, open_address
 
     source = pipeline.config.data.source
     if source == "generated":
@@ -135,10 +135,10 @@ def _data(pipeline: Pipeline) -> Finding:
     try:
         if source.startswith(HUB):
             return Finding("data", "note", f"{source}: fetched from the hub by the first run")
-        if is_address(source):
+        if ADDRESS in source:
             open_address(source)
             return Finding("data", "note", f"{source}: read by the first run")
-        return Finding("data", "ok", ", ".join(str(file.path) for file in locate(source)))
+        return Finding("data", "ok", ", ".join(map(str, locate(source).values())))
     except SourceError as error:
         return Finding("data", "bad", str(error))
 

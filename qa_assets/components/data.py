@@ -21,7 +21,6 @@ from qa_assets.core.artifacts import Artifact
 from qa_assets.core.examples import Budget
 from qa_assets.data import records, sources, splits
 from qa_assets.data.config import DataConfig
-from qa_assets.data.content import SplitFacts
 from qa_assets.data.description import count_words, describe
 from qa_assets.data.leakage import NEAR, Leakage
 from qa_assets.models.tokens import piece_counter
@@ -83,7 +82,7 @@ def _raw(pipeline: Pipeline) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         wanted = data.model_copy(update=config.model_dump(exclude_none=True))
         with pipeline.store(settings).write(asset) as draft:
-            facts = sources.fetch(task, wanted, draft.path, settings.downloads)
+            facts = sources.fetch(task, wanted, draft.path, settings.root / "downloads")
             draft.info["files"] = {name: asdict(fact) for name, fact in facts.items()}
             draft.info["source"] = wanted.source
         numbers = {
@@ -204,7 +203,7 @@ def _leakage(leakage: dict[str, Leakage]) -> dict[str, Any]:
 
 
 def _split_result(
-    pipeline: Pipeline, artifact: Artifact, facts: SplitFacts, more: dict[str, Any]
+    pipeline: Pipeline, artifact: Artifact, facts: splits.SplitFacts, more: dict[str, Any]
 ) -> dg.MaterializeResult[None]:
     task, training, base = pipeline.task, pipeline.config.training, pipeline.config.model.base
     rows = artifact.path / "rows"

@@ -138,7 +138,7 @@ def _checkpoints(pipeline: Pipeline) -> dg.AssetsDefinition:
                 mlflow_uri=settings.tracking_uri,
                 experiment=f"qa_assets/{pipeline.name}",
                 space=space,
-                cache=settings.features,
+                cache=settings.root / "features",
             )
             # linked: what is killed before the artefact is whole finds the trials where they were
             shutil.copytree(work, draft.path, copy_function=os.link, dirs_exist_ok=True)

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,15 +85,10 @@ class ArtifactStore:
         min_free_bytes: int = _MIN_FREE_BYTES,
         make_latest: bool = True,
     ) -> Iterator[Draft]:
-        """Write a new version of `asset` from `inputs`.
+        """Write a new version of `asset`, and make it the latest unless `make_latest` is false.
 
-        The data version is the hash of the files unless the block sets `data_version`.
-
-        Args:
-            asset: its name.
-            inputs: whose data versions go into the manifest.
-            min_free_bytes: what has to be free before the block runs.
-            make_latest: at its end; else it is left to `make_latest`.
+        The data version is the hash of the files unless the block sets `data_version`; those of
+        `inputs` go into the manifest.
 
         Raises:
             DiskFullError: less than `min_free_bytes` are free, or the disk ran full meanwhile.
@@ -124,11 +119,7 @@ class ArtifactStore:
             shutil.rmtree(path, ignore_errors=True)
 
     def latest(self, asset: str) -> Artifact:
-        """The version of `asset` that its link names.
-
-        Raises:
-            ArtifactMissingError: there is none.
-        """
+        """The latest version of `asset`, or an ArtifactMissingError."""
         link = self.link(asset)
         if not (link / MANIFEST).is_file():
             raise ArtifactMissingError(
@@ -137,11 +128,10 @@ class ArtifactStore:
         return self.read(link.resolve())
 
     def find(self, asset: str) -> Artifact | None:
-        """The same, or None."""
-        try:
+        """The latest version of `asset`, or None."""
+        with suppress(ArtifactMissingError):
             return self.latest(asset)
-        except ArtifactMissingError:
-            return None
+        return None
 
     def link(self, asset: str) -> Path:
         """The symbolic link to the latest version of `asset`, whether there is one or not."""
@@ -167,12 +157,12 @@ class ArtifactStore:
         unless a newer directory has the same, or by its path.
         """
         removed: list[Path] = []
-        reasons = self._reasons_to_keep(keep)
-        while old := [path for path, reason in reasons.items() if reason is None]:
+        # again after each removal: removed versions name nothing any more
+        while old := [path for path, why in self._reasons_to_keep(keep).items() if why is None]:
             for path in old:
                 _remove(path)
             removed += old
-            reasons = self._reasons_to_keep(keep)  # removed versions name nothing any more
+        reasons = self._reasons_to_keep(keep)
         for draft in self.root.glob("*/.draft-*"):
             if _last_write(draft) < time.time() - _ABANDONED_S:
                 _remove(draft)
@@ -180,35 +170,26 @@ class ArtifactStore:
 
     def _reasons_to_keep(self, keep: int) -> dict[Path, str | None]:
         """Why each version stays; None where it does not."""
-        homes = sorted(self.root.iterdir()) if self.root.is_dir() else []
-        versions = {home.name: self.versions(home.name) for home in homes}
+        versions = {home.name: self.versions(home.name) for home in sorted(self.root.glob("*"))}
         artifacts = [self.read(path) for paths in versions.values() for path in paths]
         texts = {artifact.path: (artifact.path / MANIFEST).read_text() for artifact in artifacts}
         newest = {(artifact.asset, artifact.data_version): artifact.path for artifact in artifacts}
         users = {key: artifact.path for artifact in artifacts for key in artifact.inputs.items()}
         reasons: dict[Path, str | None] = {}
         for artifact in artifacts:
-            asset, path, key = (
-                artifact.asset,
-                artifact.path,
-                (artifact.asset, artifact.data_version),
-            )
+            path, key = artifact.path, (artifact.asset, artifact.data_version)
             by_path = (user for user, text in texts.items() if user != path and path.name in text)
             user = (users.get(key) if newest[key] == path else None) or next(by_path, None)
-            if path == self.link(asset).resolve():
+            if path == self.link(artifact.asset).resolve():
                 reasons[path] = "the latest"
-            elif path in versions[asset][-keep:]:
+            elif path in versions[artifact.asset][-keep:]:
                 reasons[path] = f"one of the newest {keep}"
             else:
                 reasons[path] = f"named by {user.parent.name}/{user.name}" if user else None
         return reasons
 
     def read(self, path: Path) -> Artifact:
-        """The finished version in a directory.
-
-        Raises:
-            OSError: there is none.
-        """
+        """The finished version in a directory, or an OSError."""
         manifest = json.loads((path / MANIFEST).read_text())
         return Artifact(
             manifest["asset"], path, manifest["data_version"], manifest["info"], manifest["inputs"]
@@ -242,7 +223,4 @@ def _remove(path: Path) -> None:
     """Hide a version, then delete it: a half-deleted one is never read."""
     hidden = path.with_name(f".draft-removed-{path.name}")
     path.rename(hidden)
-    if hidden.is_dir() and not hidden.is_symlink():
-        shutil.rmtree(hidden, ignore_errors=True)
-    else:
-        hidden.unlink()
+    shutil.rmtree(hidden, ignore_errors=True)

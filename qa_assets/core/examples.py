@@ -4,7 +4,7 @@ How a task turns examples into prompts and predictions into scores belongs to `c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,6 @@ class Example:
     inputs: Mapping[str, str]
     references: Sequence[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_row(self) -> dict[str, Any]:
-        """The example as a row of a Parquet split."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -97,11 +93,11 @@ class ExamplesError(ValueError):
 
 
 def read_examples(path: Path, limit: int | None = None, seed: int = 0) -> list[Example]:
-    """Read the examples of a split.
+    """Read a split, or a random sample of at most `limit` of its examples, in their order.
 
     Args:
         path: a Parquet file, or a directory of part files.
-        limit: take a random sample of so many at most, in their order.
+        limit: None: all examples.
         seed: of the sample.
 
     Raises:

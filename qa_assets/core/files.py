@@ -1,4 +1,4 @@
-"""Files and directories: atomic replacement by a rename, locks, hashes."""
+"""Files and directories: atomic replacement by a rename, hashes."""
 
 import hashlib
 import json
@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 
 @contextmanager
@@ -42,7 +40,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     Raises:
         FileExistsError: `path` exists and is not an empty directory.
     """
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"{path} exists already: remove it, or write to another directory")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
@@ -63,14 +61,6 @@ def recover(directory: Path) -> None:
             old.rename(path)
     for unfinished in directory.glob(".*.unfinished"):
         _remove(unfinished)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, created if it is missing, once no other process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
-        yield
 
 
 def write_json(path: Path, content: Any) -> None:

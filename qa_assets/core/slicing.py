@@ -26,13 +26,9 @@ def by_value(
 def by_words(
     name: str, numbers: Sequence[int], words: Sequence[int], edges: Sequence[int] | None = None
 ) -> Iterator[Slice]:
-    """Group examples by their number of words.
+    """Group examples by their number of words, which `words` has for each example number.
 
-    Args:
-        name: of the slice.
-        numbers: of the examples.
-        words: of every example, by its number.
-        edges: last number of words of each bin but the last; None: the quartiles.
+    `edges` are the largest numbers of words of all bins but the last; None: the quartiles.
     """
     edges = _quartiles(words) if edges is None else edges
     labels = []

@@ -15,7 +15,10 @@ class DataConfig(BaseModel):
     )
     generated_examples: int = Field(4000, ge=100, description="Size of the generated data set.")
     valid_examples: int = Field(
-        5000, ge=1, description="Examples of whole groups held out of train to choose models by."
+        5000,
+        ge=1,
+        description="Examples of whole groups held out of train to choose models by, where the "
+        "data has no valid part of its own.",
     )
     train_examples: int | None = Field(None, ge=1, description="Train on so many at most.")
     eval_examples: int | None = Field(None, ge=1, description="Evaluate on so many at most.")

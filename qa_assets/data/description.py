@@ -34,27 +34,16 @@ class Description:
 
 
 def describe(task: Task, rows: Path, count: Count, budget: Budget | None) -> Description:
-    """Describe the examples of a split.
-
-    Args:
-        task: of the examples.
-        rows: Parquet, as `splits` writes it.
-        count: measures lengths.
-        budget: of a source; None: windows are not counted.
-    """
+    """Describe a split (Parquet `rows`); without a budget, no windows are counted."""
     examples = read_examples(rows)
     texts = {name: [example.inputs[name] for example in examples] for name in task.messages.inputs}
     texts[task.words.response] = [e.references[0] for e in examples if e.references]
-    slices = list(task.slices(examples))
+    slices = [(name, value, len(numbers)) for name, value, numbers in task.slices(examples)]
     values = Counter(name for name, _, _ in slices)
     result = Description(
         groups=len({example.group for example in examples}),
         lengths={name: _lengths(column, count) for name, column in texts.items()},
-        slices=[
-            (name, value, len(numbers))
-            for name, value, numbers in slices
-            if values[name] <= _MOST_VALUES
-        ],
+        slices=[part for part in slices if values[part[0]] <= _MOST_VALUES],
     )
     for example in examples if budget else ():
         prompts = task.prompts(example, budget)

@@ -22,8 +22,7 @@ logger = logging.getLogger(__name__)
 def download(url: str, sha256: str, into: Path, backoff_s: float = 1.0) -> Path:
     """Download a file into a directory, unless it is there already.
 
-    A partial download of an earlier connection or process is resumed. Broken connections and
-    temporary refusals (429, 5xx) are retried with exponential backoff.
+    Resumes a partial download. Retries broken connections and temporary refusals (429, 5xx).
 
     Raises:
         SourceError: it cannot be fetched, or has another SHA-256 and is removed.

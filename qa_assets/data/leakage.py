@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NEAR = 0.8
 """Least Jaccard similarity of the sets of words of texts that count as near-duplicates."""
 
-_MATCH = "field string, number int, same boolean, similarity double, text string"
+_MATCH = "field string, number long, same boolean, similarity double, text string"
 _EXAMPLES = 10
 _WORD = re.compile(r"\w+")
 
@@ -34,13 +34,13 @@ class Leakage:
         texts: distinct texts of test.
         same: those that train has: equal but for case, punctuation and blanks.
         near: others, of which train has a near-duplicate.
-        examples: the most similar of these: `similarity, test, train`.
+        examples: the most similar of the near ones: `similarity, test, train`.
     """
 
     texts: int
     same: int
     near: int
-    examples: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[dict[str, Any]]
 
 
 def leakage(train: "DataFrame", test: "DataFrame", fields: Sequence[str]) -> dict[str, Leakage]:
@@ -119,8 +119,7 @@ def _search(
                 for number, same, similarity in index.find(words_of(text)):
                     match = (same, similarity, text)
                     nearest[name, number] = max(nearest.get((name, number), match), match)
-    types = (pa.string(), pa.int32(), pa.bool_(), pa.float64(), pa.string())
     names = [column.split()[0] for column in _MATCH.split(", ")]
     rows = [dict(zip(names, (*key, *match), strict=True)) for key, match in nearest.items()]
-    schema = pa.schema(list(zip(names, types, strict=True)))
-    yield pa.RecordBatch.from_pylist(rows, schema)
+    if rows:
+        yield pa.RecordBatch.from_pylist(rows)

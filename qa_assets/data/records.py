@@ -4,10 +4,10 @@ Reading formats and finding faults belongs to the task. Every record stays in th
 with its JSON and the reasons for its rejection.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from qa_assets.data.sources import part_of
 
@@ -42,14 +42,14 @@ NOT_TEXT = r"^(-?\d+(\.\d+)?([eE][+-]?\d+)?|true|false|(?s:\{\".*\}|\{\}|\[.*\])
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]"  # all but tab, line ends
 
 
-@dataclass(frozen=True)
+@dataclass
 class Summary:
     """Counts of a file's records; `repaired` are good ones with a corrected value."""
 
-    records: int
-    rejected: int
-    repaired: int
-    reasons: dict[str, int]
+    records: int = 0
+    rejected: int = 0
+    repaired: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
 
     @property
     def rejected_share(self) -> float:
@@ -69,11 +69,7 @@ def names_of(faults: "Mapping[str, Column]") -> "Column":
 def reject_repeated_ids(checked: "DataFrame") -> "DataFrame":
     """Reject good records whose id an earlier good record of the file has.
 
-    Args:
-        checked: columns as in `COLUMNS`.
-
-    Returns:
-        The frame, persisted: `unpersist` it when done.
+    The frame has the columns of `COLUMNS`. It comes back persisted: `unpersist` it when done.
     """
     from pyspark.sql import functions as sf
 
@@ -91,13 +87,11 @@ def reject_repeated_ids(checked: "DataFrame") -> "DataFrame":
         return checked
     again = (sf.size("reasons") == 0) & (sf.col("position") > sf.col("first"))
     record = sf.to_json(sf.struct("id", "group", "inputs.*", "references", "extra.*"))
+    reasons = sf.when(again, sf.array(sf.lit(DUPLICATE_ID))).otherwise(sf.col("reasons"))
     return (
         checked.join(sf.broadcast(repeated), ["file", "id"], "left")
         .withColumn("record", sf.when(again, record).otherwise(sf.col("record")))
-        .withColumn(
-            "reasons",
-            sf.when(again, sf.array(sf.lit(DUPLICATE_ID))).otherwise(sf.col("reasons")),
-        )
+        .withColumn("reasons", reasons)
         .drop("first")
     )
 
@@ -108,22 +102,15 @@ def summarise(records: "DataFrame") -> dict[str, Summary]:
 
     repaired = (sf.col("repaired") > 0).alias("repaired")
     rows = records.groupBy("file", "reasons", repaired).count().collect()
-    names = sorted({row["file"] for row in rows})
-    return {name: _summary([row for row in rows if row["file"] == name]) for name in names}
-
-
-def _summary(rows: list[Any]) -> Summary:
-    """The summary of a file, from the count of each combination of reasons."""
-    reasons: Counter[str] = Counter()
-    for row in rows:
-        for reason in row["reasons"]:
-            reasons[reason] += row["count"]
-    return Summary(
-        records=sum(row["count"] for row in rows),
-        rejected=sum(row["count"] for row in rows if row["reasons"]),
-        repaired=sum(row["count"] for row in rows if row["repaired"] and not row["reasons"]),
-        reasons=dict(sorted(reasons.items())),
-    )
+    summaries = {name: Summary() for name in sorted({row["file"] for row in rows})}
+    for file, reasons, is_repaired, count in sorted(rows):
+        summary = summaries[file]
+        summary.records += count
+        summary.rejected += count if reasons else 0
+        summary.repaired += count if is_repaired and not reasons else 0
+        for reason in reasons:
+            summary.reasons[reason] = summary.reasons.get(reason, 0) + count
+    return summaries
 
 
 def rejected(records: "DataFrame") -> "DataFrame":
@@ -137,12 +124,7 @@ def accepted(records: "DataFrame") -> "DataFrame":
 
 
 def with_parts(records: "DataFrame", names: Iterable[str]) -> "DataFrame":
-    """The records with `part` filled in by their file's name where it is null.
-
-    Args:
-        records: have `file` and `part`.
-        names: of the files.
-    """
+    """The records with `part` filled in by their file's name, one of `names`, where it is null."""
     from pyspark.sql import functions as sf
 
     parts = {name: part_of(name) for name in names}
@@ -154,11 +136,8 @@ def numbered(frame: "DataFrame") -> "DataFrame":
     """The rows of a file with the column `position`: their number, from 1."""
     from pyspark.sql import functions as sf
 
-    counts = frame.groupBy(sf.spark_partition_id().alias("part")).count().collect()
-    sizes = {row["part"]: row["count"] for row in counts}
-    before = [
-        sum(sizes.get(earlier, 0) for earlier in range(part)) for part in range(max(sizes) + 1)
-    ]
+    sizes = dict(frame.groupBy(sf.spark_partition_id()).count().collect())
+    before = accumulate((sizes.get(part, 0) for part in range(max(sizes))), initial=0)
     within = sf.monotonically_increasing_id().bitwiseAND(sf.lit((1 << 33) - 1))
     starts = sf.array(*(sf.lit(start).cast("bigint") for start in before))
     return frame.withColumn("position", starts[sf.spark_partition_id()] + within + 1)

@@ -8,8 +8,7 @@ import logging
 import re
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from qa_assets.core.descriptions import FileFacts
@@ -24,7 +23,8 @@ TRAIN, VALID, DEV, ALL = "train", "valid", "dev", "all"
 """Roles of data files, and names of their copies: `all` alone, or `train`, `dev` and, if there is
 one, `valid`; else valid examples are held out of train."""
 TEST = "test"
-HUB = "hf:"
+HUB, ADDRESS = "hf:", "://"
+"""What begins a name on the hub, and what an address for fsspec has in it."""
 
 _STEMS = {TRAIN: ("train",), VALID: ("valid",), DEV: ("dev", "validation", "test")}
 _SUFFIX = r"([-_]v?\d[\d.]*)?\.(json|jsonl|ndjson|parquet|csv|tsv|txt)"
@@ -36,22 +36,10 @@ _REMEDY = (
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class RawFile:
-    """A data file, and whether it is `TRAIN`, `VALID`, `DEV` or `ALL`."""
-
-    role: str
-    path: Path
-
-
 def fetch(task: Task, data: DataConfig, out: Path, downloads: Path) -> dict[str, FileFacts]:
     """Copy the data files to `out`, named by their role and format.
 
-    Args:
-        task: knows the formats of data files.
-        data: `source` says where they are.
-        out: an existing directory.
-        downloads: where downloads are kept, complete or to be resumed.
+    Downloads are kept in `downloads`, complete or to be resumed.
 
     Returns:
         The facts of each file by its name, train first.
@@ -60,29 +48,29 @@ def fetch(task: Task, data: DataConfig, out: Path, downloads: Path) -> dict[str,
         SourceError: a file is missing, cannot be fetched, or is no data file.
     """
     facts = {}
-    for file in _files(task, data, out, downloads):
-        fact = task.inspect(file.path)  # an error names the user's file, not our copy
-        target = out / f"{file.role}.{fact.format}"
-        if file.path.parent == out:
-            file.path.rename(target)
+    for role, path in _files(task, data, out, downloads).items():
+        fact = task.inspect(path)  # an error names the user's file, not our copy
+        target = out / f"{role}.{fact.format}"
+        if path.parent == out:
+            path.rename(target)
         else:
-            shutil.copyfile(file.path, target)
+            shutil.copyfile(path, target)
         facts[target.name] = fact
     return facts
 
 
-def _files(task: Task, data: DataConfig, out: Path, downloads: Path) -> list[RawFile]:
-    """The data files where they are, or fetched to `out` or `downloads`."""
+def _files(task: Task, data: DataConfig, out: Path, downloads: Path) -> dict[str, Path]:
+    """The data files by role, where they are, or fetched to `out` or `downloads`."""
     if data.source == "generated":
         train, test = task.generate(out, data.generated_examples, data.seed)
-        return [RawFile(TRAIN, train), RawFile(DEV, test)]
+        return {TRAIN: train, DEV: test}
     if data.source == "official":
         paths = [download(url, sha256, downloads) for url, sha256 in task.raw.official.items()]
         roles = [ALL] if len(paths) == 1 else [TRAIN, DEV]
-        return [RawFile(role, path) for role, path in zip(roles, paths, strict=True)]
+        return dict(zip(roles, paths, strict=True))
     if data.source.startswith(HUB):
         return _from_hub(data.source, out, downloads / "hub")
-    return _from_address(data.source, out) if is_address(data.source) else locate(data.source)
+    return _from_address(data.source, out) if ADDRESS in data.source else locate(data.source)
 
 
 def role_of(file_name: str) -> str:
@@ -96,32 +84,27 @@ def part_of(file_name: str) -> str:
     return {DEV: TEST, ALL: TRAIN}.get(role, role)
 
 
-def is_address(source: str) -> bool:
-    """Whether it is an address for fsspec, such as `s3://bucket/folder`."""
-    return "://" in source
-
-
-def locate(source: str) -> list[RawFile]:
-    """The data files of a directory, or the file itself.
+def locate(source: str) -> dict[str, Path]:
+    """The data files of a directory by role, or the file itself.
 
     Raises:
         SourceError: a file is missing.
     """
     place = Path(source).expanduser()
     if place.is_file():
-        return [RawFile(ALL, place)]
+        return {ALL: place}
     names = [item.name for item in place.iterdir()] if place.is_dir() else []
-    return [RawFile(role, place / name) for role, name in _choose(names, str(place.absolute()))]
+    return {role: place / name for role, name in _choose(names, str(place.absolute())).items()}
 
 
-def _choose(names: Iterable[str], place: str) -> list[tuple[str, str]]:
-    """Role and name of each file to take."""
+def _choose(names: Iterable[str], place: str) -> dict[str, str]:
+    """The name of the file to take for each role."""
     names = sorted(names)
-    chosen = []
+    chosen = {}
     for role, stems in _STEMS.items():
         matches = [name for stem in stems for name in names if re.fullmatch(stem + _SUFFIX, name)]
         if matches:
-            chosen.append((role, matches[0]))
+            chosen[role] = matches[0]
         elif role != VALID:
             raise SourceError(f"no {' or '.join(stems)} file in {place}: {_REMEDY}")
         if len(matches) > 1:
@@ -129,17 +112,15 @@ def _choose(names: Iterable[str], place: str) -> list[tuple[str, str]]:
     return chosen
 
 
-def _from_address(address: str, out: Path) -> list[RawFile]:
+def _from_address(address: str, out: Path) -> dict[str, Path]:
     system, root = open_address(address)
     try:
-        names = {
-            item.rstrip("/").rsplit("/", 1)[-1]: item for item in system.ls(root, detail=False)
-        }
-        files = []
-        for role, name in _choose(names, address):
+        names = {PurePosixPath(item).name: item for item in system.ls(root, detail=False)}
+        files = {}
+        for role, name in _choose(names, address).items():
             logger.info("copying %s/%s", address.rstrip("/"), name)
-            files.append(RawFile(role, out / f"fetched-{name}"))
-            system.get_file(names[name], str(files[-1].path))
+            files[role] = out / f"fetched-{name}"
+            system.get_file(names[name], str(files[role]))
     except SourceError:
         raise
     except Exception as error:  # each protocol's package has exceptions of its own
@@ -168,17 +149,17 @@ def open_address(address: str) -> "tuple[AbstractFileSystem, str]":
     return system, root
 
 
-def _from_hub(source: str, out: Path, cache: Path) -> list[RawFile]:
+def _from_hub(source: str, out: Path, cache: Path) -> dict[str, Path]:
     """`hf:owner/name`, or `hf:owner/name@revision`; a directory in place of the name works too."""
     import datasets
 
     name, _, revision = source.removeprefix(HUB).partition("@")
     try:
         loaded: Any = datasets.load_dataset(name, revision=revision or None, cache_dir=str(cache))
-        files = []
-        for role, file in _choose([f"{split}.parquet" for split in loaded], source):
-            files.append(RawFile(role, out / f"fetched-{role}.parquet"))
-            loaded[file.removesuffix(".parquet")].to_parquet(str(files[-1].path))
+        files = {}
+        for role, file in _choose([f"{split}.parquet" for split in loaded], source).items():
+            files[role] = out / f"fetched-{role}.parquet"
+            loaded[file.removesuffix(".parquet")].to_parquet(str(files[role]))
     except SourceError:
         raise
     except Exception as error:  # datasets raises whatever its readers and the network raise

@@ -8,13 +8,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_assets.core.task import Task
 from qa_assets.data import records
 from qa_assets.data.config import DataConfig
-from qa_assets.data.content import SplitFacts, facts_of
 from qa_assets.data.leakage import Leakage, leakage
 from qa_assets.data.sources import TEST, TRAIN, VALID, part_of
 
@@ -42,6 +42,23 @@ Strata = Counter[str]
 
 class SplitError(ValueError):
     """Data that cannot be split by these settings."""
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """Facts of a split.
+
+    Attributes:
+        name: of the split.
+        examples: rows.
+        answerable: rows that have a reference; in the others, to abstain is right.
+        content_hash: SHA-256 over all rows; independent of their order and of the files.
+    """
+
+    name: str
+    examples: int
+    answerable: int
+    content_hash: str
 
 
 @dataclass(frozen=True)
@@ -76,8 +93,8 @@ def make_splits(
         task: reads and validates the files.
         files: as `sources.fetch` names them.
         data: seed, sizes and limits.
-        out: the directory of each split, by name.
-        rejected: the directory of the rejected records.
+        out: where to write each split, by name.
+        rejected: where to write the rejected records.
 
     Raises:
         SplitError: a file holds no good record, or train has too few groups to hold out
@@ -99,11 +116,9 @@ def make_splits(
             groups[name] = {group: groups[TRAIN].pop(group) for group in chosen}
             held_out |= dict.fromkeys(chosen, name)
     good = _moved(spark, good, held_out)
-    limits = {
-        TRAIN: data.train_examples,
-        VALID: min(data.valid_examples, data.eval_examples or data.valid_examples),
-        TEST: data.eval_examples,
-    }
+    limits = {TRAIN: data.train_examples, VALID: data.eval_examples, TEST: data.eval_examples}
+    if VALID in held_out.values():
+        limits[VALID] = min(data.valid_examples, data.eval_examples or data.valid_examples)
     for name in NAMES:
         total = sum(groups[name].values(), Strata())
         frame, count = _sample(good.where(f"part = '{name}'"), total, limits[name], data.seed)
@@ -116,7 +131,7 @@ def make_splits(
     read.unpersist()
     written = {name: spark.read.parquet(str(out[name])) for name in NAMES}
     shared = leakage(written[TRAIN], written[TEST], list(task.messages.inputs))
-    return Splits(task, facts_of(written), summaries, shared)
+    return Splits(task, _facts_of(written), summaries, shared)
 
 
 def _require_good(path: Path, summary: records.Summary) -> None:
@@ -168,7 +183,7 @@ def hold_out(groups: Mapping[str, Strata], examples: int, seed: int) -> list[str
     total = sum(groups.values(), Strata())
     # the last share follows from the others
     shares = {stratum: total[stratum] / total.total() for stratum in sorted(total)[1:]}
-    waiting = sorted(groups, key=lambda group: _seeded(seed, group))
+    waiting = sorted(groups, key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).hexdigest())
     chosen: list[str] = []
     held = Strata()
 
@@ -187,10 +202,6 @@ def hold_out(groups: Mapping[str, Strata], examples: int, seed: int) -> list[str
             f" {total.total()} examples): lower `data.valid_examples`"
         )
     return chosen
-
-
-def _seeded(seed: int, text: str) -> str:
-    return hashlib.sha256(f"{seed}:{text}".encode()).hexdigest()
 
 
 def _sample(
@@ -216,3 +227,36 @@ def _sample(
 
 def _write(frame: "DataFrame", path: Path) -> None:
     frame.write.option("compression", "zstd").parquet(str(path), mode="overwrite")
+
+
+def _facts_of(splits: "Mapping[str, DataFrame]") -> list[SplitFacts]:
+    """The facts of each split, in the same order; none of them is empty.
+
+    The rows of a split are hashed in 256 parts, by the first byte of a row's hash; the content hash
+    is that of the parts' hashes.
+    """
+    from pyspark.sql import functions as sf
+
+    frames = [frame.withColumn("split", sf.lit(name)) for name, frame in splits.items()]
+    rows = reduce(lambda left, right: left.unionAll(right), frames)
+    # a control character separates the columns: validation rejects those in texts
+    cells = [
+        sf.col(name) if kind == "string" else sf.to_json(name)
+        for name, kind in rows.dtypes
+        if name != "split"
+    ]
+    parts = (
+        rows.select("split", "references", sf.sha2(sf.concat_ws("\1", *cells), 256).alias("row"))
+        .groupBy("split", sf.substring("row", 1, 2).alias("part"))
+        .agg(
+            sf.sha2(sf.concat_ws("", sf.sort_array(sf.collect_list("row"))), 256).alias("hash"),
+            sf.count("*").alias("examples"),
+            sf.count_if(sf.size("references") > 0).alias("answerable"),
+        )
+    )
+    hashes = sf.sort_array(sf.collect_list(sf.struct("part", "hash")))["hash"]
+    facts = parts.groupBy("split").agg(
+        sf.sum("examples"), sf.sum("answerable"), sf.sha2(sf.concat_ws("", hashes), 256)
+    )
+    by_name = {row["split"]: SplitFacts(*row) for row in facts.collect()}
+    return [by_name[name] for name in splits]

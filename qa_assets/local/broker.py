@@ -1,7 +1,7 @@
 """The embedded Kafka broker: one node in KRaft mode on loopback, run as a child process.
 
-For development: it does not replicate, and authenticates nobody unless it is `secured`. Topics stay
-in its data directory from run to run.
+For development: it does not replicate, and authenticates nobody without a `Login`. Topics stay in
+its data directory from run to run.
 """
 
 import ipaddress
@@ -13,7 +13,7 @@ import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +25,13 @@ from confluent_kafka.admin import AdminClient
 from qa_assets.local import process
 from qa_assets.local.jars import ensure_jars
 from qa_assets.local.java import java_executable
-from qa_assets.local.secured import Secured
 
 logger = logging.getLogger(__name__)
 
 SETTING = "QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS"
 _START_S = 60.0
 _STOP_GRACE_S = 20.0
-_HEAP = "384m"
+_PROPERTIES = Path(__file__).with_name("broker.properties")
 _LOG_CONFIG = Path(__file__).with_name("broker-log4j2.properties")
 
 
@@ -44,26 +43,39 @@ class BrokerError(RuntimeError):
 class Broker:
     """A running broker; `started` is false for one that was running before."""
 
-    bootstrap_servers: str
     pid: int
-    log: Path
     started: bool
+
+
+@dataclass(frozen=True)
+class Login:
+    """What clients need to log in to a broker, to test the settings of real clusters.
+
+    Attributes:
+        client: librdkafka's options of the only user.
+        properties: of the broker, over those without a login.
+        format_options: add the user when the broker's data is formatted.
+    """
+
+    client: Mapping[str, str]
+    properties: Mapping[str, str]
+    format_options: Sequence[str]
 
 
 @contextmanager
 def broker(
-    data_dir: Path, bootstrap_servers: str, jars_dir: Path, secured: Secured | None = None
+    data_dir: Path, bootstrap_servers: str, jars_dir: Path, login: Login | None = None
 ) -> Iterator[Broker]:
     """Run a broker for the length of the block.
 
-    A broker that runs on the data directory already is used and left running. A broker that is
-    started here also ends when this process, or the calling thread, is killed.
+    A broker that already runs on the data directory is used, and left running. A new one also ends
+    when this process, or the calling thread, is killed.
 
     Args:
-        data_dir: its log segments, properties, log file and pid; created if it is missing.
+        data_dir: for log segments, properties, log file and pid; created if it is missing.
         bootstrap_servers: `host:port` of loopback to listen on.
         jars_dir: see `ensure_jars`.
-        secured: makes clients log in, over TLS.
+        login: that clients need; None: none.
 
     Raises:
         BrokerError: the address cannot be used, or the broker does not come up.
@@ -71,42 +83,41 @@ def broker(
         JavaError: there is no Java 17.
     """
     host, port = _loopback(bootstrap_servers)
-    client = dict(secured.client if secured else {}) | {"bootstrap.servers": bootstrap_servers}
-    running = _running(data_dir, client)
-    if running is not None:
+    client = dict(login.client if login else {}) | {"bootstrap.servers": bootstrap_servers}
+    if running := _running(data_dir, client):
         yield running
         return
     _require_free(host, port)
-    jars = ensure_jars(jars_dir, ("kafka",)).kafka
+    ensure_jars(jars_dir, ("kafka",))
     java: list[str | Path] = [
         java_executable(),
-        f"-Xmx{_HEAP}",
+        "-Xmx384m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",  # quick to start; never busy
         f"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}",
         "-cp",
-        f"{jars}/*",
+        f"{jars_dir}/kafka/*",
     ]
     data_dir.mkdir(parents=True, exist_ok=True)
     log, pid_file = data_dir / "broker.log", data_dir / "broker.pid"
-    properties = _write_properties(data_dir, host, port, secured)
+    properties = _write_properties(data_dir, host, port, login)
     if not (data_dir / "log" / "meta.properties").exists():
-        _format(java, properties, secured.format_options() if secured else [])
+        _format(java, properties, login.format_options if login else [])
     log.unlink(missing_ok=True)
     started = time.monotonic()
     # SIGKILL: after SIGTERM it may take minutes, and it recovers its log at the next start
     child = process.start([*java, "kafka.Kafka", properties], log, orphaned=signal.SIGKILL)
     try:
-        running_as = {"pid": child.pid, "created": _created(child.pid)}
-        pid_file.write_text(json.dumps(running_as | {"bootstrap_servers": bootstrap_servers}))
-        if not _comes_up(client, lambda: child.poll() is None):
+        known = {"pid": child.pid, "created": _created(child.pid), "address": bootstrap_servers}
+        pid_file.write_text(json.dumps(known))
+        if not _comes_up(client, child.pid):
             ended = f"did not answer in {_START_S:.0f} s" if child.poll() is None else "ended"
             raise BrokerError(
                 f"the Kafka broker on {bootstrap_servers} {ended}; the end of {log}:\n"
                 f"{_tail(log.read_text(errors='replace'))}"
             )
         logger.info("Kafka broker on %s in %.1f s", bootstrap_servers, time.monotonic() - started)
-        yield Broker(bootstrap_servers, child.pid, log, started=True)
+        yield Broker(child.pid, started=True)
     finally:
         process.stop(child, _STOP_GRACE_S)
         pid_file.unlink(missing_ok=True)
@@ -127,16 +138,14 @@ def _loopback(bootstrap_servers: str) -> tuple[str, int]:
 
 
 def _require_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise BrokerError(
-                f"the embedded broker cannot listen on port {port} of {host} "
-                f"({error.strerror}): set {SETTING} to {host}:ANOTHER_PORT, or "
-                "QA_ASSETS_KAFKA_EMBEDDED=false if what listens there is the broker to use"
-            ) from None
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise BrokerError(
+            f"the embedded broker cannot listen on port {port} of {host} ({error.strerror}): set"
+            f" {SETTING} to {host}:ANOTHER_PORT, or QA_ASSETS_KAFKA_EMBEDDED=false if what listens"
+            " there is the broker to use"
+        ) from None
 
 
 def _running(data_dir: Path, client: dict[str, str]) -> Broker | None:
@@ -147,20 +156,21 @@ def _running(data_dir: Path, client: dict[str, str]) -> Broker | None:
     """
     try:
         known = json.loads((data_dir / "broker.pid").read_text())
-        pid, created, address = known["pid"], known["created"], known["bootstrap_servers"]
+        pid, created, address = known["pid"], known["created"], known["address"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if _created(pid) != created:  # ended; its pid may be reused
         return None
-    log = data_dir / "broker.log"
     if address != client["bootstrap.servers"]:
         raise BrokerError(
             f"a broker runs on {data_dir} already, on {address}: end what started it "
             f"(process {pid}), or set {SETTING}={address}"
         )
-    if not _comes_up(client, lambda: True):  # it may just be starting
-        raise BrokerError(f"the broker on {data_dir} (process {pid}) does not answer; log: {log}")
-    return Broker(address, pid, log, started=False)
+    if not _comes_up(client, pid):  # it may just be starting
+        raise BrokerError(
+            f"the broker on {data_dir} (process {pid}) does not answer: see its broker.log there"
+        )
+    return Broker(pid, started=False)
 
 
 def _created(pid: int) -> float | None:
@@ -172,61 +182,30 @@ def _created(pid: int) -> float | None:
         return None
 
 
-def _write_properties(data_dir: Path, host: str, port: int, secured: Secured | None) -> Path:
-    controller, internal = _free_port(host), _free_port(host)
+def _write_properties(data_dir: Path, host: str, port: int, login: Login | None) -> Path:
+    with socket.create_server((host, 0)) as probe:
+        controller = probe.getsockname()[1]
     lines = {
-        "process.roles": "broker,controller",
-        "node.id": "1",
         "controller.quorum.voters": f"1@{host}:{controller}",
-        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}",
         "advertised.listeners": f"PLAINTEXT://{host}:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "controller.listener.names": "CONTROLLER",
         "log.dirs": (data_dir / "log").absolute().as_posix(),
-        "auto.create.topics.enable": "false",
-        # one node, few messages: small and quick to start
-        "num.partitions": "1",
-        "offsets.topic.num.partitions": "1",
-        "offsets.topic.replication.factor": "1",
-        "offsets.retention.minutes": str(365 * 24 * 60),  # they say what was answered
-        "transaction.state.log.num.partitions": "1",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
-        # a killed broker stays registered for so long, and the next cannot start before
-        "broker.session.timeout.ms": "6000",
-        "broker.heartbeat.interval.ms": "2000",
-        "group.initial.rebalance.delay.ms": "0",
-        "log.segment.bytes": str(16 * 1024 * 1024),
-        "log.retention.hours": "-1",  # requests may wait for long
-        "num.network.threads": "2",
-        "num.io.threads": "2",
-        "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
     }
-    if secured:
-        lines |= secured.properties(host, port, internal)
-        lines["listeners"] = f"{lines['advertised.listeners']},CONTROLLER://{host}:{controller}"
+    if login:
+        lines |= login.properties
+    lines["listeners"] = f"{lines['advertised.listeners']},CONTROLLER://{host}:{controller}"
     path = data_dir / "server.properties"
-    path.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
+    own = "".join(f"{key}={value}\n" for key, value in lines.items())
+    path.write_text(_PROPERTIES.read_text() + own)  # of two values of a key, the last counts
     return path
 
 
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _format(java: list[str | Path], properties: Path, options: list[str]) -> None:
+def _format(java: list[str | Path], properties: Path, options: Sequence[str]) -> None:
     """Format an empty data directory for KRaft, with a new cluster id."""
-    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    if cluster_id.startswith("-"):  # would be read as an option
-        cluster_id = "A" + cluster_id[1:]
+    cluster_id = f"A{urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]}"  # no "-" in front
     command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties]
-    command += options
     try:
         formatted = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, timeout=_START_S
+            [*command, *options], capture_output=True, text=True, timeout=_START_S
         )
     except subprocess.TimeoutExpired:
         raise BrokerError(f"formatting the broker's data took over {_START_S:.0f} s") from None
@@ -237,30 +216,22 @@ def _format(java: list[str | Path], properties: Path, options: list[str]) -> Non
         )
 
 
-def _comes_up(client: dict[str, str], alive: Callable[[], bool]) -> bool:
-    """Wait until the broker answers, for a minute at most and as long as it is alive."""
-    deadline = time.monotonic() + _START_S
-    while alive() and time.monotonic() < deadline:
-        if _answers(client):
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def _answers(client: dict[str, str]) -> bool:
-    """Whether the broker returns its metadata."""
+def _comes_up(client: dict[str, str], pid: int) -> bool:
+    """Wait for the broker's metadata, for a minute at most and as long as it is alive."""
     host, _, port = client["bootstrap.servers"].rpartition(":")
-    with socket.socket() as probe:  # librdkafka would wait between attempts to connect
-        probe.settimeout(1)
-        if probe.connect_ex((host, int(port))) != 0:
-            return False
     silent = logging.getLogger(f"{__name__}.librdkafka")
     silent.disabled = True
-    try:
-        AdminClient(client, logger=silent).list_topics(timeout=5)
-    except KafkaException:
-        return False
-    return True
+    deadline = time.monotonic() + _START_S
+    while _created(pid) is not None and time.monotonic() < deadline:
+        try:
+            # first a socket: librdkafka would wait between attempts to connect
+            socket.create_connection((host, int(port)), timeout=1).close()
+            AdminClient(client, logger=silent).list_topics(timeout=5)
+        except (OSError, KafkaException):
+            time.sleep(0.1)
+        else:
+            return True
+    return False
 
 
 def _tail(text: str) -> str:

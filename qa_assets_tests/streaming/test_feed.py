@@ -1,5 +1,6 @@
 """Test examples streamed, and predicted without Kafka."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ def test_a_feed_is_answered_and_predicted_alike(stream: Stream, tmp_path: Path) 
     ]
     rows, feed = tmp_path / "rows.parquet", tmp_path / "feed"
     pq.write_table(
-        pa.Table.from_pylist([example.to_row() | {"extra": {"n": 1}} for example in examples]), rows
+        pa.Table.from_pylist([asdict(example) | {"extra": {"n": 1}} for example in examples]), rows
     )
     feed.mkdir()
     topic = send_feed(stream.context, examples[:3], feed)

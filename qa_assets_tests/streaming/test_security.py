@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from qa_assets.local.broker import broker
-from qa_assets.local.secured import Secured
+from qa_assets.local.broker import Login, broker
 from qa_assets.settings import SettingsError, load_settings
 from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.kafka import KafkaUnavailable, end_offsets, ensure_topics
@@ -61,6 +60,28 @@ def _certificate(home: Path) -> tuple[Path, Path]:
     return server, authority
 
 
+def _login(kafka: KafkaConfig, certificate: Path) -> Login:
+    """TLS and SCRAM for the only user; the broker's own connections are in plain text."""
+    client = librdkafka_options(kafka)
+    mechanism = client["sasl.mechanism"]
+    listener = f"listener.name.sasl_ssl.{mechanism.lower()}.sasl.jaas.config"
+    properties = {
+        "listener.security.protocol.map": (
+            "SASL_SSL:SASL_SSL,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT"
+        ),
+        "advertised.listeners": (
+            f"SASL_SSL://{kafka.bootstrap_servers},INTERNAL://127.0.0.1:{free_port()}"
+        ),
+        "inter.broker.listener.name": "INTERNAL",
+        "sasl.enabled.mechanisms": mechanism,
+        listener: "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(certificate.absolute()),
+    }
+    user = f"[name={client['sasl.username']},password={client['sasl.password']}]"
+    return Login(client, properties, ["--add-scram", f"{mechanism}={user}"])
+
+
 @contextmanager
 def _locked_broker(
     home: Path, jars_dir: Path, mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -75,12 +96,8 @@ def _locked_broker(
         sasl_password=SecretStr(PASSWORD),
         ssl_ca_file=authority,
     )
-    with broker(
-        home / "broker",
-        kafka.bootstrap_servers,
-        jars_dir,
-        Secured(server, librdkafka_options(kafka)),
-    ):
+    login = _login(kafka, server)
+    with broker(home / "broker", kafka.bootstrap_servers, jars_dir, login):
         yield kafka
 
 
