@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 pytest_plugins = ["qa_assets_tests.training_fixtures"]
 
 
+SHARED = {"spark", "kafka_broker"}
+"""Fixtures that are an engine, started once."""
 ENGINES = {"jars_dir", "processes"}
 """Fixtures of tests that start Spark, Kafka, Ray or other processes; most have the first."""
 MODELS = {"base", "model_dir", "candidate_model"}
@@ -36,14 +38,23 @@ MODELS = {"base", "model_dir", "candidate_model"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by the fixtures that it uses, directly or not.
 
-    `make test` runs two processes: one has all tests of Spark and Kafka, so that each engine is
-    started once, the other file by file what is left (pytest-xdist, `--dist loadgroup`).
+    `make test` runs two processes (pytest-xdist, `--dist loadgroup`): one has all tests of the
+    shared Spark session and broker, so that each is started once, the other the rest, file by file,
+    the longest first.
     """
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         item.add_marker("integration" if fixtures & (ENGINES | MODELS) else "unit")
-        group = "engines" if "jars_dir" in fixtures else str(item.path)
+        group = "engines" if fixtures & SHARED else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
+    rank = {"test_graph": 0, "engines": 1}
+    items.sort(key=lambda item: rank.get(group_of(item), 2))
+
+
+def group_of(item: pytest.Item) -> str:
+    """Which tests run in the same process."""
+    group: str = next(item.iter_markers("xdist_group")).args[0]
+    return group
 
 
 @pytest.fixture

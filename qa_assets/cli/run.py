@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from qa_assets.cli.choice import fail
 from qa_assets.cli.summary import show_failure, show_summary
 from qa_assets.cli.supervisor import child, supervised
 from qa_assets.components.pipeline import Pipeline
+from qa_assets.components.training import full_config
 from qa_assets.settings import Settings
 
 _POLL_S = 0.5
@@ -39,18 +40,22 @@ class Launch:
     eval_examples: int | None = None
     config: Path | None = None
 
-    def command(self, raw: str, run_config: Path) -> list[str]:
+    def command(
+        self, raw: str, run_config: Path, of_job: Mapping[str, Any] | None = None
+    ) -> list[str]:
         """The arguments of `dg launch`; writes a run config if there is one.
 
         Args:
             raw: name of the raw asset.
             run_config: where to write.
+            of_job: the job's own run config, which one that is given to a launch replaces.
         """
         job = self.job or f"{self.pipeline}_all"
         what = ["--assets", self.assets] if self.assets else ["--job", job]
         config = self._run_config(raw)
         if not config:
             return what
+        config = merge_dicts(of_job or {}, config)
         run_config.write_text(yaml.safe_dump(config), encoding="utf-8")
         return [*what, "--config", str(run_config)]
 
@@ -86,7 +91,8 @@ def _launch(settings: Settings, pipeline: Pipeline, launch: Launch) -> int:
     # in a pipe or a file nothing need be wrapped
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
     try:
-        what = launch.command(pipeline.task.words.raw, log.with_suffix(".yaml"))
+        of_job = full_config(pipeline) if launch.job == pipeline.op("train_full") else None
+        what = launch.command(pipeline.task.words.raw, log.with_suffix(".yaml"), of_job)
     except (OSError, yaml.YAMLError, ValueError) as error:
         return fail(f"--config {launch.config}: {error}")
     command = ["dg", "launch", *what]

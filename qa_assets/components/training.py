@@ -263,15 +263,19 @@ def _losses_finite(pipeline: Pipeline) -> dg.AssetChecksDefinition:
     return losses_finite
 
 
-def _train_full(pipeline: Pipeline) -> Any:
-    recipe = pipeline.config.full_training
-    assert recipe is not None  # noqa: S101
-    report = dg.AssetSelection.assets(pipeline.key("test_report"))
+def full_config(pipeline: Pipeline) -> dict[str, Any]:
+    """The run config of the job `<pipeline>_train_full`."""
+    recipe = pipeline.config.full_training or TrainingConfig()
     config = recipe.model_dump(mode="json", exclude_defaults=True)
+    return {"ops": {pipeline.op("_checkpoints"): {"config": config}}}
+
+
+def _train_full(pipeline: Pipeline) -> Any:
+    report = dg.AssetSelection.assets(pipeline.key("test_report"))
     return dg.define_asset_job(
         pipeline.op("train_full"),
         selection=report.upstream().required_multi_asset_neighbors(),
-        config={"ops": {pipeline.op("_checkpoints"): {"config": config}}},
+        config=full_config(pipeline),
         description="From raw data to the report on test, by the recipe for quality: hours on a "
         "CPU.",
     )

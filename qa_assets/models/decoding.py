@@ -4,6 +4,7 @@ CTranslate2 decodes a T5 on a CPU in a fraction of the time of transformers' `ge
 included (`benchmarks/decoding.py`); `generate` decodes any encoder-decoder on any device.
 """
 
+import importlib.util
 import logging
 import math
 import tempfile
@@ -75,6 +76,7 @@ def decode(
         model.config.model_type == "t5"
         and model.device.type == "cpu"
         and getattr(tokenizer, "sp_model", None) is not None
+        and importlib.util.find_spec("ctranslate2") is not None  # else a bare machine
     )
     decoder = _translated if by_ctranslate2 else _generated
     return _in_order(len(ids), decoder(model, tokenizer, ids, options, abstention))

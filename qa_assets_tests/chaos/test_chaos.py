@@ -10,7 +10,7 @@ from qa_assets_tests.chaos.questions import make_model
 from qa_assets_tests.chaos.rounds import Chaos
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_kills_change_nothing(
     jars_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

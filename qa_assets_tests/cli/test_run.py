@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from qa_assets.cli.run import Launch
+from qa_assets.components.training import full_config
 from qa_assets_tests.conftest import free_port, left_running
+from qa_assets_tests.pipelines import pipeline
 
 
 def run(
@@ -31,7 +33,7 @@ def run(
     )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_unreadable_data_ends_the_run_with_its_reason(tmp_path: Path, jars_dir: Path) -> None:
     source = tmp_path / "data"
     source.mkdir()
@@ -90,3 +92,12 @@ def test_options_of_a_launch_become_run_config(tmp_path: Path) -> None:
     assert Launch("squad", job="squad_rollback").command("raw_squad", more) == [
         "--job", "squad_rollback",
     ]  # fmt: skip
+
+
+def test_options_leave_the_recipe_of_a_full_training_as_it_is(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    recipe = full_config(pipeline(full_training={"epochs": 3, "learning_rate": 5e-4}))
+    Launch("tried", job="tried_train_full", base="base").command("raw_squad", config, recipe)
+    assert yaml.safe_load(config.read_text())["ops"] == {
+        "tried__checkpoints": {"config": {"epochs": 3.0, "learning_rate": 5e-4, "base": "base"}}
+    }

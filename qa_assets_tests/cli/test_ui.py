@@ -29,7 +29,7 @@ def test_reports_are_served_until_the_end(tmp_path: Path) -> None:
         requests.get(url, timeout=1)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_all_of_it_ends_with_it(tmp_path: Path, jars_dir: Path, sent: signal.Signals) -> None:
     """Even started where SIGINT is ignored, as by a script in the background."""

@@ -75,7 +75,7 @@ def wait(condition: Callable[[], bool], log: Path) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_models_and_processes_change_and_no_request_is_lost(
     jars_dir: Path,
     kafka_broker: KafkaConfig,

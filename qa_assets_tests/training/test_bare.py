@@ -30,7 +30,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_trains_and_evaluates_without_the_platform(base: Path, data: Path, tmp_path: Path) -> None:
     settings = tmp_path / "config.json"
     settings.write_text(json.dumps(CONFIG.model_dump()))

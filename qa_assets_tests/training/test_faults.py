@@ -67,7 +67,7 @@ def command(config: TrainingConfig, base: Path, data: Path, out: Path) -> list[s
     ]  # fmt: skip
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 def test_killed_processes_are_gone_on_from(
     base: Path, data: Path, tmp_path: Path, unbroken: TrainingResult
 ) -> None:

@@ -23,7 +23,7 @@ def worker(rank: int, base: Path, data: Path, out: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_two_processes_learn_the_same(base: Path, data: Path, tmp_path: Path) -> None:
     import torch
 

@@ -26,7 +26,7 @@ def run(base: Path, data: Path, out: Path, **changes: Any) -> list[tuning.Finish
     )
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_broken_search_goes_on_and_leaves_checkpoints_and_runs(
     base: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
