@@ -186,7 +186,8 @@ class Trainer:
             rate = self.learning_rate(max(float(state.step), progress * self.total))
             self.step(step, state.step, rate, meter)
             state.step += 1
-            state.consumed = _chained(state.consumed, step)
+            numbers = [number for part in step for number in part]
+            state.consumed = hashlib.sha256(f"{state.consumed} {numbers}".encode()).hexdigest()
             progress = self._progress()
             if state.step % log_every == 0 or progress >= 1:
                 self._log(meter, rate, progress)
@@ -296,8 +297,3 @@ class Trainer:
     def _agree(self, value: float) -> float:
         """The value of rank 0."""
         return self.processes.agree(value, self.model.device)
-
-
-def _chained(digest: str, step: dataset.Step) -> str:
-    numbers = [number for part in step for number in part]
-    return hashlib.sha256(f"{digest} {numbers}".encode()).hexdigest()
