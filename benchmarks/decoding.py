@@ -20,8 +20,8 @@ from models import QA, read
 
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.models import decoding
-from qa_assets.models.family import PredictOptions
-from qa_assets.models.seq2seq import Seq2Seq
+from qa_assets.models.family import load
+from qa_assets.models.task_model import PredictOptions
 
 WARM_UP = 16
 GENERATE_BATCH = 8
@@ -55,10 +55,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     examples, options = read(args.file)[: args.questions], PredictOptions(precision="fp32")
-    model, tokenizer = Seq2Seq().load(args.model, QA)
+    model = load(args.model, QA)
     evaluators: dict[str, Evaluate] = {
-        "seq2seq": lambda rows: Seq2Seq().predict(model, tokenizer, QA, rows, options),
-        "generate": partial(generate, model, tokenizer, options),
+        "seq2seq": lambda rows: model.predict(rows, options),
+        "generate": partial(generate, model.model, model.tokenizer, options),
     }
     seconds: dict[str, list[float]] = {name: [] for name in evaluators}
     texts: dict[str, list[str]] = {}

@@ -18,7 +18,7 @@ from qa_assets.core.examples import Budget, Prediction
 from qa_assets.deployment import parity, serving
 from qa_assets.deployment.engines import onnx_runtime, spark_nlp
 from qa_assets.models import ctranslate2
-from qa_assets.models.family import PredictOptions
+from qa_assets.models.task_model import PredictOptions
 from qa_assets.models.tokens import SPIECE, PieceCounter
 from qa_assets.settings import load_settings
 from qa_assets.spark import create_session, stop_session

@@ -49,16 +49,13 @@ def _resolved(outputs: Sequence[Prediction]) -> list[Prediction]:
 def _transformers(directory: Path) -> Predict:
     import torch
 
-    from qa_assets.models.family import PredictOptions
-    from qa_assets.models.seq2seq import Seq2Seq
+    from qa_assets.models.family import load
+    from qa_assets.models.task_model import PredictOptions
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    models = Seq2Seq()
-    model, tokenizer = models.load(directory, QA)
+    model = load(directory, QA)
     options = PredictOptions(max_new_tokens=MAX_NEW_TOKENS, batch_size=16, precision="fp32")
-    return lambda examples: _resolved(
-        models.outputs(model, tokenizer, list(map(source_of, examples)), options)
-    )
+    return lambda examples: _resolved(model.outputs(list(map(source_of, examples)), options))
 
 
 def _onnx(directory: Path) -> Predict:

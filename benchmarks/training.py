@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qa_assets.core.examples import read_examples
-from qa_assets.models.family import family
+from qa_assets.models.family import load
 from qa_assets.tasks.question_answering import TASK
 from qa_assets.training import dataset
 from qa_assets.training.config import TrainingConfig
@@ -82,7 +82,8 @@ class Theirs:
 
     def __init__(self, inputs: TrainingInputs, limit: int, home: Path) -> None:
         config = TrainingConfig()
-        self.model, self.tokenizer = family(inputs.task.kind).load(inputs.base, inputs.task)
+        start = load(inputs.base, inputs.task)
+        self.model, self.tokenizer = start.model, start.tokenizer
         examples = read_examples(inputs.train_rows, limit, config.seed)
         # the same token ids: what is measured is training, not tokenising
         data = dataset.encode(examples, inputs.task, self.tokenizer, config)

@@ -14,7 +14,8 @@ from qa_assets.core.examples import Budget, Example, Prediction
 from qa_assets.core.files import write_json
 from qa_assets.core.task import Task
 from qa_assets.evaluation.bootstrap import interval, resampled_sums
-from qa_assets.models.family import PredictOptions, family
+from qa_assets.models.family import load
+from qa_assets.models.task_model import PredictOptions
 
 FILE = "expected.json"
 LEAST_EQUAL = 0.995
@@ -109,10 +110,8 @@ def expect(
     model_dir: Path, task: Task, cases: Sequence[Case], out: Path, options: PredictOptions
 ) -> None:
     """Write the cases into the directory `out`, with what transformers predicts in fp32."""
-    models = family(task.kind)
-    model, tokenizer = models.load(model_dir, task)
     sources = [case.source for case in cases]
-    outputs = models.outputs(model, tokenizer, sources, replace(options, precision="fp32"))
+    outputs = load(model_dir, task).outputs(sources, replace(options, precision="fp32"))
     rows = [
         replace(case, expected=task.resolve([output]).text, probabilities=output.probabilities)
         for case, output in zip(cases, outputs, strict=True)

@@ -18,7 +18,7 @@ from qa_assets.deployment import provenance
 from qa_assets.deployment.engines import pieces
 from qa_assets.deployment.provenance import Provenance
 from qa_assets.models import ctranslate2
-from qa_assets.models.family import PredictOptions
+from qa_assets.models.task_model import PredictOptions
 from qa_assets.models.tokens import SPIECE, PieceCounter
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pathlib import Path
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.task import Predict, Task
 from qa_assets.models import base_model
-from qa_assets.models.family import PredictOptions, predict
-from qa_assets.models.seq2seq import Seq2Seq
+from qa_assets.models.family import predict
+from qa_assets.models.task_model import PredictOptions
 
 
 class ModelError(ValueError):
@@ -66,18 +66,12 @@ def _predictor(architecture: str, is_encoder_decoder: bool, task: Task) -> Predi
 
 
 def _text_to_text(path: Path, task: Task, examples: Sequence[Example]) -> list[Prediction]:
-    model, tokenizer = base_model.load_unchecked(path, "AutoModelForSeq2SeqLM")
-    models = Seq2Seq(abstention=_abstention(path))
-    return models.predict(model, tokenizer, task, examples, PredictOptions())
+    from qa_assets.models.seq2seq import Seq2Seq
 
-
-def _abstention(path: Path) -> str | None:
-    """The text by which a calibrated model abstains; None for any other model."""
-    file = path / base_model.CALIBRATION
-    if not file.is_file():
-        return None
-    text: str = json.loads(file.read_text(encoding="utf-8"))["null_text"]
-    return text
+    calibration = path / base_model.CALIBRATION
+    text = json.loads(calibration.read_text("utf-8"))["null_text"] if calibration.exists() else None
+    model = Seq2Seq(*base_model.load_unchecked(path, "AutoModelForSeq2SeqLM"), task, text)
+    return model.predict(examples, PredictOptions())
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """Hugging Face directories: checks, loading, saving; and the dtype to compute a model in.
 
-What a model predicts is in `family`. The base model `tiny` is made by `tiny_t5` or `tiny_bert`.
+What a model predicts is in `task_model`. The base model `tiny` is made by `tiny_t5` or `tiny_bert`.
 """
 
 import json

@@ -5,6 +5,7 @@ included (`benchmarks/decoding.py`); `generate` decodes any encoder-decoder on a
 """
 
 import importlib.util
+import inspect
 import logging
 import math
 import tempfile
@@ -14,8 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+# only models in use import this module
+import numpy as np
+import torch  # noqa: TID253
+from torch import Tensor  # noqa: TID253
+from transformers import LogitsProcessor  # noqa: TID253
+
 from qa_assets.models import base_model, ctranslate2, logit_bias
-from qa_assets.models.family import PredictOptions
+from qa_assets.models.task_model import PredictOptions
 from qa_assets.models.tokenization import batches_by_length, pad
 
 if TYPE_CHECKING:
@@ -114,10 +121,6 @@ def _generated(
     options: PredictOptions,
     abstention: Abstention | None,
 ) -> _Batches:
-    import torch
-
-    from qa_assets.models.generic import Recorder, global_attention
-
     model.eval()
     settings: dict[str, Any] = {"sequence_bias": None} if abstention else {}
     for numbers in batches_by_length([len(source) for source in ids], options.batch_size):
@@ -135,8 +138,47 @@ def _generated(
                 **settings,
                 **global_attention(model, input_ids),
             )
-        texts = texts_of(tokenizer, sequences)
-        yield numbers, list(map(Output, texts, recorder.confidences(), recorder.margins()))
+        nothing = [math.nan] * len(numbers)
+        confidences = nothing if abstention else recorder.log_probabilities.exp().tolist()
+        margins = recorder.margins.tolist() if abstention else nothing
+        yield numbers, list(map(Output, texts_of(tokenizer, sequences), confidences, margins))
+
+
+class Recorder(LogitsProcessor):  # type: ignore[misc]
+    """Records what `generate` chooses from in greedy decoding: the last of its processors.
+
+    It removes the abstention token, if there is one to decode without.
+    """
+
+    def __init__(self, model: "PreTrainedModel", abstention: Abstention | None) -> None:
+        self.ends = torch.tensor(model.generation_config.eos_token_id, device=model.device)
+        self.abstention = abstention
+        self.log_probabilities = self.margins = torch.zeros(0)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores of the next token, of shape [rows, vocabulary]."""
+        generated = input_ids[:, 1:]  # behind the decoder's start token
+        if self.abstention:
+            abstaining = scores[:, self.abstention.token].clone()
+            scores = scores.clone()
+            scores[:, self.abstention.token] = -math.inf
+            if generated.shape[1] <= self.abstention.text_start:
+                self.margins = abstaining - scores.max(-1).values
+        chosen = scores.max(-1).values - scores.logsumexp(-1)
+        if not generated.shape[1]:
+            self.log_probabilities = torch.zeros_like(chosen)
+        unfinished = ~torch.isin(generated, self.ends).any(-1)
+        self.log_probabilities += chosen.where(unfinished, 0.0)
+        return scores
+
+
+def global_attention(module: torch.nn.Module, input_ids: Tensor) -> dict[str, Tensor]:
+    """Of models with windowed attention (LED): the first token attends to all, and all to it."""
+    if "global_attention_mask" not in inspect.signature(module.forward).parameters:
+        return {}
+    mask = torch.zeros_like(input_ids)
+    mask[:, 0] = 1
+    return {"global_attention_mask": mask}
 
 
 def _translated(
@@ -146,9 +188,6 @@ def _translated(
     options: PredictOptions,
     abstention: Abstention | None,
 ) -> _Batches:
-    import numpy as np
-    import torch
-
     with tempfile.TemporaryDirectory() as scratch:
         source, converted = Path(scratch) / "model", Path(scratch) / "ctranslate2"
         base_model.save(model, tokenizer, source)

@@ -1,4 +1,4 @@
-"""The `Family` of encoders with a classification head: an output is a probability for each label.
+"""The `TaskModel` of encoders with a classification head: an output is the labels' probabilities.
 
 Label ids are the numbers of `Task.labels`, which are in the model's config (`id2label`).
 """
@@ -7,15 +7,16 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from qa_assets.core import files
 from qa_assets.core.examples import Example, Prediction, Prompt
 from qa_assets.core.task import Task
 from qa_assets.models import base_model
 from qa_assets.models.base_model import BaseModelError
-from qa_assets.models.family import PredictOptions
+from qa_assets.models.task_model import PredictOptions, TaskModel
 from qa_assets.models.tokenization import batches_by_length, cut, encode, pad
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ _LOG_SECONDS = 5.0
 _MULTI_LABEL = "multi_label_classification"
 
 
-class Encoder:
-    """Encoders, BERT and RoBERTa among them."""
+@dataclass
+class Encoder(TaskModel):
+    """An encoder, BERT or RoBERTa say."""
 
-    def load(
-        self, name_or_path: str | Path, task: Task, quantization: Any = None
-    ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-        """See `Family.load`; a head for other labels gives way to a new one, always the same."""
+    @classmethod
+    def load(cls, name_or_path: str | Path, task: Task, quantization: Any = None) -> Self:
+        """See `TaskModel`; a head for other labels gives way to a new one, always the same."""
         import torch
 
         labels = list(task.labels)
@@ -53,51 +54,43 @@ class Encoder:
             model, tokenizer = base_model.load(name_or_path, quantization, _AUTO_CLASS, **options)
         if labels:
             _order_labels(model, labels)
-        return model, tokenizer
+        return cls(model, tokenizer, task)
 
+    @staticmethod
     def encode_targets(
-        self,
         prompts: Sequence[Prompt],
-        tokenizer: "PreTrainedTokenizerBase",  # noqa: ARG002
+        tokenizer: "PreTrainedTokenizerBase",  # noqa: ARG004
         task: Task,
-        max_tokens: int,  # noqa: ARG002
+        max_tokens: int,  # noqa: ARG004
     ) -> tuple[list[list[int]], int]:
-        """See `Family.encode_targets`: label ids."""
+        """See `TaskModel`: label ids."""
         ids = {label: number for number, label in enumerate(task.labels)}
         return [[ids[label] for label in prompt.targets] for prompt in prompts], 0
 
-    def loss(self, model: "PreTrainedModel", label_smoothing: float) -> "torch.nn.Module":
-        """See `Family.loss`: cross-entropy, or where labels exclude no other the binary one."""
-        from qa_assets.models.encoder_loss import EncoderLoss
+    @property
+    def _several(self) -> bool:
+        return bool(self.model.config.problem_type == _MULTI_LABEL)
 
-        return EncoderLoss(model, label_smoothing, model.config.problem_type == _MULTI_LABEL)
+    def loss(self, label_smoothing: float) -> "torch.nn.Module":
+        """See `TaskModel`."""
+        from qa_assets.models.losses import EncoderLoss
 
-    def predict(
-        self,
-        model: "PreTrainedModel",
-        tokenizer: "PreTrainedTokenizerBase",
-        task: Task,
-        examples: Sequence[Example],
-        options: PredictOptions,
-    ) -> list[Prediction]:
-        """See `Family.predict`."""
-        sources = [task.prompts(example)[0].source for example in examples]
-        outputs = self.outputs(model, tokenizer, sources, options)
-        return [task.resolve([output]) for output in outputs]
+        return EncoderLoss(self.model, label_smoothing, self._several)
 
-    def outputs(
-        self,
-        model: "PreTrainedModel",
-        tokenizer: "PreTrainedTokenizerBase",
-        sources: Sequence[str],
-        options: PredictOptions,
-    ) -> list[Prediction]:
-        """See `Family.outputs`; the text is the most probable label."""
-        names = _names(model)
+    def _sources(self, examples: Sequence[Example]) -> list[str]:
+        return [self.task.prompts(example)[0].source for example in examples]
+
+    def predict(self, examples: Sequence[Example], options: PredictOptions) -> list[Prediction]:
+        """See `TaskModel`."""
+        outputs = self.outputs(self._sources(examples), options)
+        return [self.task.resolve([output]) for output in outputs]
+
+    def outputs(self, sources: Sequence[str], options: PredictOptions) -> list[Prediction]:
+        """See `TaskModel`; the text is the most probable label."""
+        names = _names(self.model)
         result = [Prediction("")] * len(sources)
-        for numbers, logits in _logits(model, tokenizer, sources, options):
-            several = model.config.problem_type == _MULTI_LABEL
-            probabilities = logits.sigmoid() if several else logits.softmax(-1)
+        for numbers, logits in self._logits(sources, options):
+            probabilities = logits.sigmoid() if self._several else logits.softmax(-1)
             for number, row in zip(numbers, probabilities.tolist(), strict=True):
                 by_label = dict(zip(names, row, strict=True))
                 best = max(by_label, key=by_label.__getitem__)
@@ -105,21 +98,15 @@ class Encoder:
         return result
 
     def abstention_margins(
-        self,
-        model: "PreTrainedModel",
-        tokenizer: "PreTrainedTokenizerBase",
-        task: Task,
-        examples: Sequence[Example],
-        options: PredictOptions,
+        self, examples: Sequence[Example], options: PredictOptions
     ) -> tuple[list[float], list[Prediction]]:
-        """See `Family.abstention_margins`."""
-        label, names = self.abstention_id(tokenizer, task), _names(model)
+        """See `TaskModel`."""
+        label, names = self.abstention_id(self.tokenizer, self.task), _names(self.model)
         margins = [0.0] * len(examples)
         predictions = [Prediction("")] * len(examples)
-        sources = [task.prompts(example)[0].source for example in examples]
-        for numbers, batch in _logits(model, tokenizer, sources, options):
+        for numbers, batch in self._logits(self._sources(examples), options):
             logits = batch.clone()
-            abstaining = logits[:, label] - getattr(model.config, _BIAS, 0.0)
+            abstaining = logits[:, label] - getattr(self.model.config, _BIAS, 0.0)
             logits[:, label] = -float("inf")
             best = logits.max(dim=-1)
             probabilities = logits.softmax(-1)
@@ -128,15 +115,15 @@ class Encoder:
                 chosen = int(best.indices[row])
                 by_label = dict(zip(names, probabilities[row].tolist(), strict=True))
                 output = Prediction(names[chosen], by_label[names[chosen]], by_label)
-                predictions[number] = task.resolve([output])
+                predictions[number] = self.task.resolve([output])
         return margins, predictions
 
+    @staticmethod
     def abstention_id(
-        self,
-        tokenizer: "PreTrainedTokenizerBase",  # noqa: ARG002
+        tokenizer: "PreTrainedTokenizerBase",  # noqa: ARG004
         task: Task,
     ) -> int:
-        """See `Family.abstention_id`."""
+        """See `TaskModel`."""
         labels = list(task.labels)
         if task.abstention not in labels:
             raise BaseModelError(
@@ -145,8 +132,9 @@ class Encoder:
             )
         return labels.index(task.abstention)
 
-    def set_abstention_bias(self, model_dir: Path, task: Task, bias: float) -> None:
-        """See `Family.set_abstention_bias`: the bias of the classification head itself changes."""
+    @classmethod
+    def set_abstention_bias(cls, model_dir: Path, task: Task, bias: float) -> None:
+        """See `TaskModel`: the bias of the classification head itself changes."""
         from safetensors.torch import load_file, save_file
 
         config_path, weights_path = model_dir / "config.json", model_dir / "model.safetensors"
@@ -160,6 +148,33 @@ class Encoder:
         with files.replacing(weights_path) as unfinished:
             save_file(weights, unfinished, metadata={"format": "pt"})
         files.write_json(config_path, config)
+
+    def _logits(
+        self, sources: Sequence[str], options: PredictOptions
+    ) -> "Iterator[tuple[list[int], torch.Tensor]]":
+        """Numbers of some sources and their logits in fp32, of shape [sources, labels]."""
+        import torch
+
+        model, tokenizer = self.model, self.tokenizer
+        limit = base_model.max_positions(model) or options.max_source_tokens
+        most = min(limit, options.max_source_tokens)
+        ids, _ = cut(encode(tokenizer, sources), most)
+        start = logged = time.monotonic()
+        done = 0
+        for numbers in batches_by_length([len(tokens) for tokens in ids], options.batch_size):
+            input_ids = pad([ids[number] for number in numbers], tokenizer.pad_token_id)
+            input_ids = input_ids.to(model.device)
+            mask = (input_ids != tokenizer.pad_token_id).long()
+            with torch.inference_mode(), base_model.autocast(model, options.precision):
+                model.eval()
+                logits = model(input_ids=input_ids, attention_mask=mask).logits.float()
+            yield numbers, logits.cpu()
+            done += len(numbers)
+            if time.monotonic() - logged > _LOG_SECONDS:
+                logged = time.monotonic()
+                logger.info(
+                    "predicted %d of %d, %.1f a second", done, len(ids), done / (logged - start)
+                )
 
 
 def _names(model: "PreTrainedModel") -> list[str]:
@@ -207,33 +222,3 @@ def _head_bias(weights: "dict[str, torch.Tensor]", labels: int) -> str:
     if not heads:
         raise BaseModelError("the classification head has no bias to calibrate abstention with")
     return heads[-1]
-
-
-def _logits(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    sources: Sequence[str],
-    options: PredictOptions,
-) -> "Iterator[tuple[list[int], torch.Tensor]]":
-    """Numbers of some sources and their logits in fp32, of shape [sources, labels]."""
-    import torch
-
-    limit = base_model.max_positions(model) or options.max_source_tokens
-    most = min(limit, options.max_source_tokens)
-    ids, _ = cut(encode(tokenizer, sources), most)
-    start = logged = time.monotonic()
-    done = 0
-    for numbers in batches_by_length([len(tokens) for tokens in ids], options.batch_size):
-        input_ids = pad([ids[number] for number in numbers], tokenizer.pad_token_id)
-        input_ids = input_ids.to(model.device)
-        mask = (input_ids != tokenizer.pad_token_id).long()
-        with torch.inference_mode(), base_model.autocast(model, options.precision):
-            model.eval()
-            logits = model(input_ids=input_ids, attention_mask=mask).logits.float()
-        yield numbers, logits.cpu()
-        done += len(numbers)
-        if time.monotonic() - logged > _LOG_SECONDS:
-            logged = time.monotonic()
-            logger.info(
-                "predicted %d of %d, %.1f a second", done, len(ids), done / (logged - start)
-            )

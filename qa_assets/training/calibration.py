@@ -1,24 +1,21 @@
 """Calibrated abstention: a bias of the logit of abstaining, chosen on held-out examples.
 
-The mathematics is in `abstention`; margins come from `models.family`, which also writes the bias
-for the runtimes. `calibration.json` beside it holds the whole outcome.
+The mathematics is in `abstention`; margins come from a `TaskModel`, which also writes the bias for
+the runtimes. `calibration.json` beside it holds the whole outcome.
 """
 
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qa_assets.core import files
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.task import Task
 from qa_assets.models.base_model import CALIBRATION
-from qa_assets.models.family import PredictOptions, family
+from qa_assets.models.family import family
+from qa_assets.models.task_model import PredictOptions, TaskModel
 from qa_assets.training import abstention
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +45,7 @@ class Calibration:
 
 
 def calibrate(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    task: Task,
-    examples: Sequence[Example],
-    options: PredictOptions,
+    model: TaskModel, examples: Sequence[Example], options: PredictOptions
 ) -> Calibration | None:
     """Find the bias with the best mean primary score on examples that were not trained on.
 
@@ -61,10 +54,10 @@ def calibrate(
     Raises:
         BaseModelError: the model has no token or label to abstain with.
     """
+    task = model.task
     if task.abstention is None:
         return None
-    models = family(task.kind)
-    margins, predictions = models.abstention_margins(model, tokenizer, task, examples, options)
+    margins, predictions = model.abstention_margins(examples, options)
     scores = _scores(task, examples, predictions)
     weights = task.calibration_weights(examples)
     answered = [weight * score for weight, score in zip(weights, scores, strict=True)]
@@ -87,7 +80,7 @@ def calibrate(
         abstained_after=sum(margin + bias > 0 for margin in margins),
         rows=len(examples),
         null_text=task.abstention,
-        null_token_id=models.abstention_id(tokenizer, task),
+        null_token_id=model.abstention_id(model.tokenizer, task),
         held_out=held_out,
         folds=folds,
         risk_coverage=abstention.risk_coverage(margins, scores),

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from qa_assets.models.family import PredictOptions
+from qa_assets.models.task_model import PredictOptions
 
 Optimizer = Literal["adamw", "adafactor"]
 Schedule = Literal["linear", "cosine", "constant"]

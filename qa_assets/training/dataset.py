@@ -99,7 +99,7 @@ class Dataset:
         return digest.hexdigest()
 
     def batch(self, numbers: list[int], pad_id: int) -> "dict[str, torch.Tensor]":
-        """The arguments of `Family.loss` for some prompts."""
+        """The arguments of `TaskModel.loss` for some prompts."""
         input_ids = self.sources.padded(numbers, pad_id)
         return {
             "input_ids": input_ids,

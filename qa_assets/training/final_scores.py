@@ -5,7 +5,8 @@ from pathlib import Path
 
 from qa_assets.core import files
 from qa_assets.core.examples import read_examples
-from qa_assets.models.family import family
+from qa_assets.models.family import load
+from qa_assets.models.task_model import TaskModel
 from qa_assets.training import calibration
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.trainer import TrainingInputs
@@ -28,26 +29,25 @@ def evaluate(
     import torch
 
     task, options = inputs.task, config.predict_options
-    models = family(task.kind)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     test = read_examples(test_rows)
 
-    def scores(model_dir: Path) -> dict[str, float]:
-        model, tokenizer = models.load(model_dir, task)
-        predictions = models.predict(model.to(device), tokenizer, task, test, options)
-        return task.score(test, predictions).figures
+    def loaded(model_dir: Path) -> TaskModel:
+        model = load(model_dir, task)
+        model.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        return model
 
-    result = {"as trained": scores(checkpoint)}
-    model, tokenizer = models.load(checkpoint, task)
-    calibrated = calibration.calibrate(
-        model.to(device), tokenizer, task, read_examples(inputs.valid_rows, calibration_examples),
-        options,
-    )  # fmt: skip
+    def scores(model: TaskModel) -> dict[str, float]:
+        return task.score(test, model.predict(test, options)).figures
+
+    trained = loaded(checkpoint)
+    result = {"as trained": scores(trained)}
+    valid = read_examples(inputs.valid_rows, calibration_examples)
+    calibrated = calibration.calibrate(trained, valid, options)
     copy = checkpoint.with_name("model")
     with files.replacing(copy) as unfinished:
         shutil.copytree(checkpoint, unfinished)
         calibration.apply(unfinished, task, calibrated)
     if calibrated and calibrated.bias:
-        result["calibrated"] = scores(copy)
+        result["calibrated"] = scores(loaded(copy))
     files.write_json(out, result)
     return result

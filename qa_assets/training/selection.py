@@ -11,7 +11,8 @@ from pathlib import Path
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.task import Task
 from qa_assets.models.base_model import CALIBRATION
-from qa_assets.models.family import PredictOptions, family, predict
+from qa_assets.models.family import family, load, predict
+from qa_assets.models.task_model import PredictOptions
 from qa_assets.training import calibration
 from qa_assets.training.config import TrainingConfig
 
@@ -66,8 +67,7 @@ def select(
     best = max(trials, key=lambda trial: trial.score)
     logger.info("calibrating %s on %d examples", best.name, len(examples))
     shutil.copytree(best.path, out, dirs_exist_ok=True)
-    model, tokenizer = family(task.kind).load(out, task)
-    calibrated = calibration.calibrate(model, tokenizer, task, examples, options)
+    calibrated = calibration.calibrate(load(out, task), examples, options)
     calibration.apply(out, task, calibrated)
     valid = task.score(examples, predict(out, task, examples, options))
     logger.info("evaluating the untuned model on %d examples", len(examples))

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from qa_assets.models import base_model
+from qa_assets.models.task_model import TaskModel
 from qa_assets.training import dataset
 from qa_assets.training.checkpoint import DivergedError, TrainingError
 from qa_assets.training.config import TrainingConfig
@@ -15,7 +16,6 @@ from qa_assets.training.throughput import Meter
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -26,17 +26,17 @@ class OptimizerStep:
     def __init__(
         self,
         config: TrainingConfig,
-        model: "PreTrainedModel",
-        loss: "torch.nn.Module",
+        trained: TaskModel,
         optimizer: "torch.optim.Optimizer",
         data: dataset.Dataset,
-        pad_id: int,
         processes: Processes,
     ) -> None:
         import torch
 
-        self.config, self.model, self.optimizer = config, model, optimizer
-        self.data, self.pad_id, self.processes = data, pad_id, processes
+        self.config, self.model, self.optimizer = config, trained.model, optimizer
+        self.data, self.processes = data, processes
+        self.pad_id = trained.tokenizer.pad_token_id
+        loss = trained.loss(config.label_smoothing)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         # DDP averages the gradients; around a single process it would only cost time
         distributed = torch.nn.parallel.DistributedDataParallel

@@ -125,18 +125,17 @@ class Trainer:
         from transformers import set_seed
 
         config, inputs = self.config, self.inputs
-        self.task, self.family = inputs.task, family(inputs.task.kind)
         set_seed(config.seed)  # a new head begins with random numbers
         quantization = adapters.quantization() if config.quantize_base else None
-        self.model, self.tokenizer = self.family.load(inputs.base, self.task, quantization)
-        base_model.require_positions(self.model, config.max_source_tokens)
+        self.start = family(inputs.task.kind).load(inputs.base, inputs.task, quantization)
+        base_model.require_positions(self.start.model, config.max_source_tokens)
         self.valid = read_examples(inputs.valid_rows, config.eval_examples, config.seed)
         self.data = dataset.load(
-            inputs.train_rows, self.task, self.tokenizer, config, cache, train_limit
+            inputs.train_rows, inputs.task, self.start.tokenizer, config, cache, train_limit
         )
         weights = Path(inputs.base) / "model.safetensors"
         self.fingerprint = config.fingerprint | {
-            "task": self.task.spec(),
+            "task": inputs.task.spec(),
             "base": files.hash_files(weights) if weights.exists() else str(inputs.base),
             "train": self.data.digest,
             "valid": files.hash_files(inputs.valid_rows),
@@ -149,18 +148,13 @@ class Trainer:
 
         config = self.config
         set_seed(config.seed)  # adapters begin with random numbers
-        self.trainee = adapters.prepare(self.model, config)
+        self.trainee = adapters.prepare(self.start.model, config)
         self.model = self.trainee.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        trained = replace(self.start, model=self.model)
         parameters = self.trainee.trainable
         self.optimizer = make_optimizer(config, list(parameters.values()))
-        loss = self.family.loss(self.model, config.label_smoothing)
-        self.step = OptimizerStep(
-            config, self.model, loss, self.optimizer, self.data, self.tokenizer.pad_token_id,
-            self.processes,
-        )  # fmt: skip
-        self.validation = Validation(
-            config, self.task, self.valid, self.trainee, self.tokenizer, self.out
-        )
+        self.step = OptimizerStep(config, trained, self.optimizer, self.data, self.processes)
+        self.validation = Validation(config, trained, self.valid, self.trainee, self.out)
         self.per_epoch = len(self.data.epoch(0, config))
         self.total = max(1, round(config.epochs * self.per_epoch))
         self.learning_rate = learning_rates(config, self.optimizer, self.total)

@@ -6,21 +6,16 @@ When they are due is in `trainer`.
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qa_assets.core.examples import Example
-from qa_assets.core.task import Task
 from qa_assets.models import base_model
-from qa_assets.models.family import family
+from qa_assets.models.task_model import TaskModel
 from qa_assets.training import checkpoint
 from qa_assets.training.adapters import Trainee
 from qa_assets.training.checkpoint import TrainerState
 from qa_assets.training.config import TrainingConfig
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 BEST = "checkpoint"
@@ -32,10 +27,9 @@ class Validation:
     """Evaluates a model in training, on rank 0; the best one becomes `out/checkpoint`."""
 
     config: TrainingConfig
-    task: Task
+    trained: TaskModel
     examples: Sequence[Example]
     trainee: Trainee
-    tokenizer: "PreTrainedTokenizerBase"
     out: Path
 
     def evaluate(self, state: TrainerState, metrics: dict[str, float]) -> None:
@@ -76,23 +70,20 @@ class Validation:
         return self.out / _WEIGHTS / f"{evaluation}.safetensors"
 
     def _scores(self) -> dict[str, float]:
-        model = self.trainee.model
-        if model.device.type == "cpu":
-            model = self.trainee.plain()  # CTranslate2 knows no adapters
-        predictions = family(self.task.kind).predict(
-            model, self.tokenizer, self.task, self.examples,
-            self.config.predict_options,
-        )  # fmt: skip
-        scores = self.task.score(self.examples, predictions).figures
+        trained = self.trained
+        if trained.model.device.type == "cpu":  # CTranslate2 knows no adapters
+            trained = replace(trained, model=self.trainee.plain())
+        predictions = trained.predict(self.examples, self.config.predict_options)
+        scores = trained.task.score(self.examples, predictions).figures
         shown = [f"{name} {value:.1f}" for name, value in scores.items() if "total" not in name]
         logger.info("valid: %s", ", ".join(shown))
         return scores
 
     def _keep_best(self, state: TrainerState, metrics: dict[str, float]) -> None:
-        primary = self.task.metrics.primary
+        primary = self.trained.task.metrics.primary
         if metrics[primary] > state.metrics.get(primary, -1):
             state.metrics = metrics
             with checkpoint.room_for(self.out / BEST):
                 base_model.save(
-                    self.trainee.plain(), self.tokenizer, self.out / BEST, results=metrics
+                    self.trainee.plain(), self.trained.tokenizer, self.out / BEST, metrics
                 )

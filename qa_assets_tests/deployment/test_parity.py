@@ -9,7 +9,7 @@ import pytest
 
 from qa_assets.core.examples import Budget, Example, Prediction
 from qa_assets.deployment import parity
-from qa_assets.models.family import PredictOptions
+from qa_assets.models.task_model import PredictOptions
 from qa_assets.models.tokens import SPIECE, PieceCounter
 from qa_assets_tests.deployment.conftest import QA, UNUSED_IDS
 

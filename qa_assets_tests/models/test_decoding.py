@@ -6,9 +6,9 @@ import pytest
 
 from qa_assets.core.examples import Example
 from qa_assets.models import base_model, decoding
-from qa_assets.models.family import PredictOptions
 from qa_assets.models.seq2seq import Seq2Seq
-from qa_assets_tests.training_fixtures import sources
+from qa_assets.models.task_model import PredictOptions
+from qa_assets_tests.training_fixtures import TASK, sources
 
 
 def test_outputs_do_not_depend_on_the_batch(babbler: Path, examples: list[Example]) -> None:
@@ -18,7 +18,7 @@ def test_outputs_do_not_depend_on_the_batch(babbler: Path, examples: list[Exampl
 
     def outputs(sources: list[str], batch_size: int) -> list[str]:
         options = PredictOptions(max_new_tokens=6, batch_size=batch_size, precision="fp32")
-        predictions = Seq2Seq().outputs(model, tokenizer, sources, options)
+        predictions = Seq2Seq(model, tokenizer, TASK).outputs(sources, options)
         return [prediction.text for prediction in predictions]
 
     alone = outputs(read, 1)
@@ -44,7 +44,7 @@ def test_greedy_decoding_is_that_of_argmax(babbler: Path, examples: list[Example
                 break
     expected = tokenizer.decode(decoded, skip_special_tokens=True)
     options = PredictOptions(max_new_tokens=5, batch_size=1, precision="fp32")
-    (output,) = Seq2Seq().outputs(model, tokenizer, read, options)
+    (output,) = Seq2Seq(model, tokenizer, TASK).outputs(read, options)
     assert output.text == expected
 
 

@@ -11,7 +11,7 @@ from qa_assets.core.examples import Example
 from qa_assets.models import base_model, onnx_weights, tiny_bert
 from qa_assets.models.base_model import BaseModelError
 from qa_assets.models.encoder import Encoder
-from qa_assets.models.family import PredictOptions
+from qa_assets.models.task_model import PredictOptions
 from qa_assets.tasks.classification import Classification
 from qa_assets.training import dataset
 from qa_assets_tests.training_fixtures import CONFIG
@@ -36,34 +36,38 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     home = tmp_path_factory.mktemp("encoder")
-    model, tokenizer = Encoder().load(tiny_bert.create([*TEXTS] * 3, home / "base", 1), TASK)
+    encoder = Encoder.load(tiny_bert.create([*TEXTS] * 3, home / "base", 1), TASK)
     torch.manual_seed(1)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in encoder.model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    return base_model.save(model, tokenizer, home / "model")
+    return base_model.save(encoder.model, encoder.tokenizer, home / "model")
 
 
-def logits_of(model: Any, tokenizer: Any) -> Any:
+def logits_of(encoder: Encoder) -> Any:
     import torch
 
     with torch.no_grad():
-        return model(**tokenizer([*TEXTS], padding=True, return_tensors="pt")).logits
+        return encoder.model(
+            **encoder.tokenizer([*TEXTS], padding=True, return_tensors="pt")
+        ).logits
 
 
 @pytest.mark.parametrize("task", [TASK, SEVERAL], ids=["one label", "several"])
 def test_loss_is_that_of_transformers(model_dir: Path, task: Classification) -> None:
     import torch
 
-    model, tokenizer = Encoder().load(model_dir, task)
-    batch = dataset.encode(EXAMPLES, task, tokenizer, CONFIG).batch(list(range(len(EXAMPLES))), 0)
+    encoder = Encoder.load(model_dir, task)
+    batch = dataset.encode(EXAMPLES, task, encoder.tokenizer, CONFIG).batch(
+        list(range(len(EXAMPLES))), 0
+    )
     expected = torch.zeros(len(EXAMPLES), len(LABELS))
     for row, labels in enumerate(TEXTS.values()):
         for label in labels or (["oos"] if task is TASK else []):
             expected[row, LABELS.index(label)] = 1
     targets = expected.argmax(-1) if task is TASK else expected
-    mean = model.eval()(**logits_inputs(tokenizer), labels=targets).loss
-    loss = Encoder().loss(model, 0.0)(**batch)
+    mean = encoder.model.eval()(**logits_inputs(encoder.tokenizer), labels=targets).loss
+    loss = encoder.loss(0.0)(**batch)
     assert loss.item() == pytest.approx(float(mean) * len(EXAMPLES), rel=1e-4)
 
 
@@ -73,10 +77,10 @@ def logits_inputs(tokenizer: Any) -> Any:
 
 def test_probabilities_are_those_of_the_logits(model_dir: Path) -> None:
     for task in (TASK, SEVERAL):
-        model, tokenizer = Encoder().load(model_dir, task)
-        logits = logits_of(model, tokenizer)
+        encoder = Encoder.load(model_dir, task)
+        logits = logits_of(encoder)
         expected = logits.softmax(-1) if task is TASK else logits.sigmoid()
-        outputs = Encoder().outputs(model, tokenizer, [*TEXTS], OPTIONS)
+        outputs = encoder.outputs([*TEXTS], OPTIONS)
         for output, row in zip(outputs, expected.tolist(), strict=True):
             assert list(output.probabilities) == list(LABELS)
             assert list(output.probabilities.values()) == pytest.approx(row, abs=1e-5)
@@ -85,15 +89,15 @@ def test_probabilities_are_those_of_the_logits(model_dir: Path) -> None:
 
 def test_labels_keep_their_weights_in_whatever_order(model_dir: Path) -> None:
     """And a head for other labels gives way to a new one, the same each time."""
-    model, tokenizer = Encoder().load(model_dir, TASK)
+    encoder = Encoder.load(model_dir, TASK)
     other = ("oos", "weather", "alarm", "music")
-    reordered, _ = Encoder().load(model_dir, TASK.model_copy(update={"label_names": other}))
-    assert reordered.config.id2label == dict(enumerate(other))
+    reordered = Encoder.load(model_dir, TASK.model_copy(update={"label_names": other}))
+    assert reordered.model.config.id2label == dict(enumerate(other))
     order = [LABELS.index(label) for label in other]
-    expected = logits_of(model, tokenizer)[:, order]
-    assert logits_of(reordered, tokenizer).numpy() == pytest.approx(expected.numpy(), abs=1e-6)
+    expected = logits_of(encoder)[:, order]
+    assert logits_of(reordered).numpy() == pytest.approx(expected.numpy(), abs=1e-6)
     new = Classification(label_names=("x", "y"))
-    heads = [Encoder().load(model_dir, new)[0].classifier.weight for _ in range(2)]
+    heads = [Encoder.load(model_dir, new).model.classifier.weight for _ in range(2)]
     assert heads[0].shape[0] == 2
     assert heads[0].tolist() == heads[1].tolist()
 
@@ -101,26 +105,23 @@ def test_labels_keep_their_weights_in_whatever_order(model_dir: Path) -> None:
 def test_the_calibrated_bias_is_in_the_head(model_dir: Path, tmp_path: Path) -> None:
     """Margins leave it out; a text is abstained on where margin and bias are above 0."""
     copy = shutil.copytree(model_dir, tmp_path / "model")
-    models = Encoder()
-    margins, otherwise = models.abstention_margins(
-        *models.load(copy, TASK), TASK, EXAMPLES, OPTIONS
-    )
+    margins, otherwise = Encoder.load(copy, TASK).abstention_margins(EXAMPLES, OPTIONS)
     bias = -sorted(margins)[2] + 1e-3
     for value in (5.0, bias):
-        models.set_abstention_bias(copy, TASK, value)
-    model, tokenizer = models.load(copy, TASK)
-    again, _ = models.abstention_margins(model, tokenizer, TASK, EXAMPLES, OPTIONS)
+        Encoder.set_abstention_bias(copy, TASK, value)
+    encoder = Encoder.load(copy, TASK)
+    again, _ = encoder.abstention_margins(EXAMPLES, OPTIONS)
     assert again == pytest.approx(margins, abs=1e-4)
-    predictions = models.predict(model, tokenizer, TASK, EXAMPLES, OPTIONS)
+    predictions = encoder.predict(EXAMPLES, OPTIONS)
     assert [prediction.text == "" for prediction in predictions] == [
         margin + bias > 0 for margin in margins
     ]
     assert 0 < sum(prediction.text == "" for prediction in predictions) < len(EXAMPLES)
     assert all(prediction.text in LABELS[:3] for prediction in otherwise)
-    models.set_abstention_bias(copy, TASK, 0.0)
+    Encoder.set_abstention_bias(copy, TASK, 0.0)
     assert "abstention_bias" not in json.loads((copy / "config.json").read_text())
     with pytest.raises(BaseModelError, match="'none', the label that abstains, is not in train"):
-        models.abstention_id(tokenizer, TASK.model_copy(update={"out_of_scope": "none"}))
+        encoder.abstention_id(encoder.tokenizer, TASK.model_copy(update={"out_of_scope": "none"}))
 
 
 def test_an_onnx_export_is_a_base(model_dir: Path, tmp_path: Path) -> None:
@@ -130,13 +131,13 @@ def test_an_onnx_export_is_a_base(model_dir: Path, tmp_path: Path) -> None:
         str(model_dir), str(tmp_path / "onnx"), task="text-classification", do_validation=False
     )
     assert not list((tmp_path / "onnx").glob("*.safetensors"))
-    model, tokenizer = Encoder().load(model_dir, TASK)
-    read, _ = Encoder().load(tmp_path / "onnx", TASK)
-    assert logits_of(read, tokenizer).tolist() == logits_of(model, tokenizer).tolist()
-    other, _ = Encoder().load(tmp_path / "onnx", Classification(label_names=("x", "y")))
+    encoder = Encoder.load(model_dir, TASK)
+    read = Encoder.load(tmp_path / "onnx", TASK)
+    assert logits_of(read).tolist() == logits_of(encoder).tolist()
+    other = Encoder.load(tmp_path / "onnx", Classification(label_names=("x", "y"))).model
     assert other.config.id2label == {0: "x", 1: "y"}
     pooled = "bert.pooler.dense.weight"
-    assert other.state_dict()[pooled].tolist() == model.state_dict()[pooled].tolist()
+    assert other.state_dict()[pooled].tolist() == encoder.model.state_dict()[pooled].tolist()
 
 
 def test_what_is_no_export_of_the_model_is_named(model_dir: Path, tmp_path: Path) -> None:
@@ -146,10 +147,10 @@ def test_what_is_no_export_of_the_model_is_named(model_dir: Path, tmp_path: Path
     (copy / "model.safetensors").unlink()
     (copy / onnx_weights.FILE).write_bytes(b"no protocol buffer")
     with pytest.raises(BaseModelError, match="no ONNX file"):
-        Encoder().load(copy, TASK)
+        Encoder.load(copy, TASK)
     onnx.save(
         onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [])),
         copy / onnx_weights.FILE,
     )
     with pytest.raises(BaseModelError, match=r"lacks bert\..*export it by optimum-cli"):
-        Encoder().load(copy, TASK)
+        Encoder.load(copy, TASK)

@@ -8,8 +8,8 @@ import pytest
 
 from qa_assets.core.examples import Example
 from qa_assets.models import base_model, decoding, t5
-from qa_assets.models.family import PredictOptions
 from qa_assets.models.seq2seq import Seq2Seq
+from qa_assets.models.task_model import PredictOptions
 from qa_assets.models.tokenization import encode, pad
 from qa_assets.training import dataset
 from qa_assets_tests.models.tiny_seq2seq import ARCHITECTURES, POSITIONS, babbler, create
@@ -50,7 +50,7 @@ def test_loss_is_that_of_transformers(model_dir: Path, examples: list[Example]) 
             logits.flatten(0, 1), batch["labels"].flatten(), reduction="sum",
             label_smoothing=smoothing,
         )  # fmt: skip
-        loss = Seq2Seq().loss(model, smoothing)(**batch)
+        loss = Seq2Seq(model, tokenizer, TASK).loss(smoothing)(**batch)
         assert loss.item() == pytest.approx(float(expected), rel=1e-4)
     loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -125,7 +125,7 @@ def test_prompts_are_no_longer_than_positions(model_dir: Path, examples: list[Ex
         Example("cut", "", {"question": question * 50, "context": context}),
     ]
     options = PredictOptions(max_new_tokens=4, precision="fp32")
-    assert len(Seq2Seq().predict(model, tokenizer, TASK, asked, options)) == 2
+    assert len(Seq2Seq(model, tokenizer, TASK).predict(asked, options)) == 2
     if fixed:
         with pytest.raises(base_model.BaseModelError, match=f"reads {POSITIONS} at most"):
             base_model.require_positions(model, POSITIONS + 1)

@@ -8,8 +8,8 @@ import pytest
 
 from qa_assets.core.examples import Budget, Example, Prediction
 from qa_assets.models import base_model
-from qa_assets.models.family import PredictOptions
 from qa_assets.models.seq2seq import Seq2Seq
+from qa_assets.models.task_model import PredictOptions
 from qa_assets.models.tokenization import encode_prompts
 from qa_assets.models.tokens import PieceCounter
 from qa_assets.tasks.question_answering import QuestionAnswering, windows
@@ -28,8 +28,8 @@ def test_confidence_is_the_probability_of_the_text(babbler: Path, examples: list
         favoured = tokenizer("unavailable", add_special_tokens=False)["input_ids"]
         if bias:
             model.generation_config.sequence_bias = [[favoured, bias]]
-        predictions = Seq2Seq().predict(model, tokenizer, TASK, examples[:12], WHOLE)
-        outputs = Seq2Seq().outputs(model, tokenizer, sources(examples[:12]), WHOLE)
+        predictions = Seq2Seq(model, tokenizer, TASK).predict(examples[:12], WHOLE)
+        outputs = Seq2Seq(model, tokenizer, TASK).outputs(sources(examples[:12]), WHOLE)
         assert [prediction.text for prediction in predictions] == [o.text for o in outputs]
         assert len({prediction.confidence for prediction in predictions}) > 3
         for source, prediction in zip(sources(examples[:12]), predictions, strict=True):
@@ -48,14 +48,11 @@ def test_the_best_window_answers(babbler: Path, examples: list[Example]) -> None
     model, tokenizer = base_model.load(babbler)
     budget = Budget(PieceCounter(babbler / "spiece.model"), 30, 8)
     parted = 0
-    predictions = Seq2Seq().predict(model, tokenizer, task, examples[:30], PARTED)
+    predictions = Seq2Seq(model, tokenizer, task).predict(examples[:30], PARTED)
     for example, prediction in zip(examples[:30], predictions, strict=True):
         question, context = example.inputs["question"], example.inputs["context"]
         parts = windows.windows(f"question: {question} context: ", context, budget)
-        outputs = Seq2Seq().predict(
-            model,
-            tokenizer,
-            task,
+        outputs = Seq2Seq(model, tokenizer, task).predict(
             [
                 Example("", "", {"question": question, "context": context[part.start : part.end]})
                 for part in parts
@@ -67,7 +64,7 @@ def test_the_best_window_answers(babbler: Path, examples: list[Example]) -> None
         assert prediction.confidence == pytest.approx(best.confidence, rel=1e-3)
         parted += len(parts) > 1
     assert parted > 10
-    assert Seq2Seq().predict(model, tokenizer, task, [], PARTED) == []
+    assert Seq2Seq(model, tokenizer, task).predict([], PARTED) == []
 
 
 def test_abstentions_become_empty_predictions() -> None:
@@ -80,15 +77,15 @@ def test_an_example_in_windows_is_abstained_on_where_all_of_them_are(
     babbler: Path, examples: list[Example]
 ) -> None:
     model, tokenizer = base_model.load(babbler)
-    models = Seq2Seq()
-    token = models.abstention_id(tokenizer, TASK)
+    babbling = Seq2Seq(model, tokenizer, TASK)
+    token = babbling.abstention_id(tokenizer, TASK)
     encoded = encode_prompts(TASK, examples[:30], tokenizer, 30, 8)
     assert sum(map(len, encoded)) > 50
     options = PredictOptions(30, 8, max_new_tokens=1, batch_size=5, precision="fp32")
-    margins, _ = models.abstention_margins(model, tokenizer, TASK, examples[:30], options)
+    margins, _ = babbling.abstention_margins(examples[:30], options)
     for bias in (-sorted(margins)[10] + 1e-3, -sorted(margins)[20] + 1e-3):
         model.generation_config.sequence_bias = [[[token], bias]]
-        predictions = models.predict(model, tokenizer, TASK, examples[:30], options)
+        predictions = babbling.predict(examples[:30], options)
         abstained = [prediction.text == "" for prediction in predictions]
         assert abstained == [margin + bias > 0 for margin in margins]
         assert 5 < sum(abstained) < 25
@@ -98,10 +95,10 @@ def test_an_example_in_windows_is_abstained_on_where_all_of_them_are(
 def test_bias_is_where_transformers_looks_for_it(base: Path, tmp_path: Path, bias: float) -> None:
     model_dir = tmp_path / "model"
     shutil.copytree(base, model_dir)
-    token = Seq2Seq().abstention_id(base_model.load_tokenizer(base), TASK)
+    token = Seq2Seq.abstention_id(base_model.load_tokenizer(base), TASK)
     before = json.loads((model_dir / "generation_config.json").read_text())
     for value in (9.0, bias):
-        Seq2Seq().set_abstention_bias(model_dir, TASK, value)
+        Seq2Seq.set_abstention_bias(model_dir, TASK, value)
     settings = json.loads((model_dir / "generation_config.json").read_text())
     assert settings == before | ({"sequence_bias": [[[token], 1.5]]} if bias else {})
 
@@ -110,4 +107,4 @@ def test_an_abstention_of_several_tokens_is_refused(base: Path) -> None:
     _, tokenizer = base_model.load(base)
     task = QuestionAnswering(no_answer="no answer here")
     with pytest.raises(base_model.BaseModelError, match="question_answering.*tokens"):
-        Seq2Seq().abstention_id(tokenizer, task)
+        Seq2Seq.abstention_id(tokenizer, task)

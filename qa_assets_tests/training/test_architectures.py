@@ -9,7 +9,8 @@ import pytest
 from qa_assets.core.examples import Example, read_examples
 from qa_assets.models import base_model
 from qa_assets.models.any_model import predict_any
-from qa_assets.models.family import family
+from qa_assets.models.family import load
+from qa_assets.models.seq2seq import Seq2Seq
 from qa_assets.training import selection
 from qa_assets_tests.models.tiny_seq2seq import ARCHITECTURES, POSITIONS, babbler, create
 from qa_assets_tests.training.test_trainer import train
@@ -33,17 +34,14 @@ def test_trains_selects_and_abstains(
     trained = selection.Trained("trial", path, result.metrics["f1"])
     selected = selection.select([trained], base, TASK, valid, out, CONFIG)
     assert selected.calibration is not None
-    model, tokenizer = base_model.load(out)
     # one word: a babbler does not end after the word that abstains
     options = replace(CONFIG.predict_options, max_new_tokens=1 if architecture == "mt5" else 3)
-    models = family("seq2seq")
-    margins, _ = models.abstention_margins(model, tokenizer, TASK, valid, options)
+    margins, _ = load(out, TASK).abstention_margins(valid, options)
     assert len(set(margins)) > 5
     between = [sum(pair) / 2 for pair in pairwise(sorted(margins))]
     for bias in (-between[9], -between[18]):
-        models.set_abstention_bias(out, TASK, bias)
-        model, tokenizer = base_model.load(out)
-        predictions = models.predict(model, tokenizer, TASK, valid, options)
+        Seq2Seq.set_abstention_bias(out, TASK, bias)
+        predictions = load(out, TASK).predict(valid, options)
         expected = [margin + bias > 0 for margin in margins]
         assert [prediction.text == "" for prediction in predictions] == expected
         assert 5 < sum(expected) < 25

@@ -10,7 +10,7 @@ import pytest
 
 from qa_assets.core.examples import Example, Prediction, Scores
 from qa_assets.models import base_model
-from qa_assets.models.family import family
+from qa_assets.models.seq2seq import Seq2Seq
 from qa_assets.tasks.question_answering import QuestionAnswering
 from qa_assets.training import calibration
 from qa_assets_tests.training_fixtures import CONFIG, TASK, sources
@@ -50,7 +50,7 @@ def test_calibrated_model_abstains_as_predicted(
     shutil.copytree(babbler, model_dir)
     model, tokenizer = base_model.load(model_dir)
     grouped = [replace(example, group=f"{n // 6}") for n, example in enumerate(examples[:60])]
-    result = calibration.calibrate(model, tokenizer, EXACT, grouped, OPTIONS)
+    result = calibration.calibrate(Seq2Seq(model, tokenizer, EXACT), grouped, OPTIONS)
     assert result is not None
     # a third of the questions have no answer
     assert result.f1_after > result.f1_before
@@ -65,8 +65,8 @@ def test_calibrated_model_abstains_as_predicted(
     assert written["null_text"] == TASK.abstention
 
     model, tokenizer = base_model.load(model_dir)
-    outputs = family("seq2seq").outputs(
-        model, tokenizer, sources(grouped), replace(OPTIONS, max_new_tokens=1)
+    outputs = Seq2Seq(model, tokenizer, TASK).outputs(
+        sources(grouped), replace(OPTIONS, max_new_tokens=1)
     )
     texts = [output.text for output in outputs]
     assert texts.count(TASK.abstention) == result.abstained_after > 0
@@ -77,9 +77,7 @@ def test_gain_that_does_not_hold_elsewhere_is_not_taken(
 ) -> None:
     """In one group nothing has an answer, in the other all does: each wants the other's worst."""
     model, tokenizer = base_model.load(babbler)
-    _, predictions = family("seq2seq").abstention_margins(
-        model, tokenizer, TASK, examples[:40], OPTIONS
-    )
+    _, predictions = Seq2Seq(model, tokenizer, TASK).abstention_margins(examples[:40], OPTIONS)
     grouped = [
         replace(
             example,
@@ -88,7 +86,7 @@ def test_gain_that_does_not_hold_elsewhere_is_not_taken(
         )
         for number, (example, prediction) in enumerate(zip(examples[:40], predictions, strict=True))
     ]
-    result = calibration.calibrate(model, tokenizer, EXACT, grouped, OPTIONS)
+    result = calibration.calibrate(Seq2Seq(model, tokenizer, EXACT), grouped, OPTIONS)
     assert result is not None
     assert result.held_out["gain"] < 0
     assert result.bias == 0
@@ -100,7 +98,7 @@ def test_another_calibration_is_replaced(base: Path, tmp_path: Path, bias: float
     model_dir = tmp_path / "model"
     shutil.copytree(base, model_dir)
     before = json.loads((model_dir / "generation_config.json").read_text())
-    token = family("seq2seq").abstention_id(base_model.load_tokenizer(base), TASK)
+    token = Seq2Seq.abstention_id(base_model.load_tokenizer(base), TASK)
     for value in (9.0, bias):
         calibration.apply(model_dir, TASK, _calibration(value, token))
     settings = json.loads((model_dir / "generation_config.json").read_text())
@@ -118,7 +116,7 @@ def test_a_task_that_never_abstains_has_no_calibration(
     base: Path, examples: list[Example], tmp_path: Path
 ) -> None:
     model, tokenizer = base_model.load(base)
-    task = NeverAbstains()
-    assert calibration.calibrate(model, tokenizer, task, examples, OPTIONS) is None
-    calibration.apply(tmp_path, task, None)
+    never = Seq2Seq(model, tokenizer, NeverAbstains())
+    assert calibration.calibrate(never, examples, OPTIONS) is None
+    calibration.apply(tmp_path, never.task, None)
     assert not list(tmp_path.iterdir())

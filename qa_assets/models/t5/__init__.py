@@ -1,6 +1,6 @@
 """T5 computed faster than by transformers' `forward`, with the same mathematics.
 
-Other architectures are computed by `models.generic`.
+Other architectures are computed by `models.losses`.
 """
 
 from typing import TYPE_CHECKING

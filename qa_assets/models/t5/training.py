@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def is_gelu(config: Any) -> bool:
-    """Whether a T5's feed-forward layers have GELU by tanh (transformers' gelu_new), else ReLU."""
-    return "gelu" in config.dense_act_fn
-
-
-def padding_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Bias of attention scores, of shape [rows, 1, 1, tokens], from a mask that is 0 at padding."""
-    least = torch.finfo(dtype).min
-    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask == 0, least)[:, None, None]
-
-
 class FastT5(nn.Module):  # type: ignore[misc]
     """The cross-entropy of a T5's targets, computed with the model's own submodules."""
 
@@ -37,10 +26,10 @@ class FastT5(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.model, self.label_smoothing = model, label_smoothing
         self.config = model.config
-        self.gelu = is_gelu(model.config)
+        self.gelu = "gelu" in model.config.dense_act_fn  # by tanh: transformers' gelu_new
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
-        """See `Family.loss`."""
+        """See `losses`."""
         model, dtype = self.model, _compute_dtype(self.model.shared.weight)
         decoder_ids = model.prepare_decoder_input_ids_from_labels(labels=labels)
         # in one lookup, so that there is one gradient of the size of the vocabulary
@@ -48,10 +37,12 @@ class FastT5(nn.Module):  # type: ignore[misc]
             torch.cat([input_ids.flatten(), decoder_ids.flatten()]), model.shared.weight
         )
         source, target = embedded.split([input_ids.numel(), decoder_ids.numel()])
-        padding = padding_bias(attention_mask, dtype)
+        least = torch.finfo(dtype).min
+        padding = torch.zeros_like(attention_mask, dtype=dtype)
+        padding = padding.masked_fill_(attention_mask == 0, least)[:, None, None]
         encoded = self._stack(model.encoder, source.view(*input_ids.shape, -1), padding, None, None)
         length = labels.shape[1]
-        future = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype).triu(1)
+        future = torch.full((length, length), least, dtype=dtype).triu(1)
         hidden = target.view(*labels.shape, -1)
         causal = future.to(labels.device).expand(len(labels), 1, -1, -1)
         decoded = self._stack(model.decoder, hidden, causal, encoded, padding)

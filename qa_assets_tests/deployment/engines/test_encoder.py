@@ -12,8 +12,9 @@ from qa_assets.deployment import provenance, serving
 from qa_assets.deployment.engines import onnx_encoder
 from qa_assets.deployment.engines.spark_nlp import SparkNlpError, load_pipeline
 from qa_assets.models.base_model import load_tokenizer, save
-from qa_assets.models.family import PredictOptions, family
+from qa_assets.models.family import load
 from qa_assets.models.logit_bias import ExportError
+from qa_assets.models.task_model import PredictOptions
 from qa_assets.tasks.classification import TASK
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ def make_classifier(kind: str, out: Path, several: bool = False) -> Path:
 
 
 def transformers_outputs(model_dir: Path, several: bool) -> list[Prediction]:
-    models = family("encoder")
-    return models.outputs(*models.load(model_dir, TASK_OF[several]), TEXTS, OPTIONS)
+    return load(model_dir, TASK_OF[several]).outputs(TEXTS, OPTIONS)
 
 
 def require_same(outputs: Sequence[Prediction], expected: Sequence[Prediction]) -> None:
