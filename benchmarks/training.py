@@ -23,8 +23,7 @@ from qa_assets.models.family import load
 from qa_assets.tasks.question_answering import TASK
 from qa_assets.training import dataset
 from qa_assets.training.config import TrainingConfig
-from qa_assets.training.distributed import Processes
-from qa_assets.training.throughput import Meter
+from qa_assets.training.step import Meter, Processes
 from qa_assets.training.trainer import Trainer, TrainingInputs, train
 
 STEP_EXAMPLES = 64

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -17,18 +18,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from qa_assets.core.examples import ExamplesError
+from qa_assets.core import files
+from qa_assets.core.examples import ExamplesError, read_examples
 from qa_assets.core.task import Task, load_task, task_names
 from qa_assets.models.base_model import BaseModelError
+from qa_assets.models.family import load
+from qa_assets.models.task_model import TaskModel
+from qa_assets.training import calibration
 from qa_assets.training.adapters import AdapterError
 from qa_assets.training.checkpoint import TrainingError
 from qa_assets.training.config import TrainingConfig
-from qa_assets.training.final_scores import evaluate
 from qa_assets.training.result import TrainingResult
 from qa_assets.training.trainer import TrainingInputs, train
 
 logger = logging.getLogger("qa_assets.training")
 _UNFINISHED = 75  # sysexits' "try again"
+_CALIBRATION_EXAMPLES = 2000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,43 +79,71 @@ def _run(options: argparse.Namespace, started: float) -> int:
             "trained, valid %s %.2f; not yet evaluated on test", primary, result.metrics[primary]
         )
         return _UNFINISHED if options.test else 0
-    scores = evaluate(result.checkpoint, inputs, options.test, config, options.out / "scores.json")
-    sys.stdout.write(table(options, config, task, result, scores) + "\n")
+    scores = _evaluate(result.checkpoint, inputs, config, options)
+    sys.stdout.write(_table(options, config, task, result, scores) + "\n")
     return 0
 
 
-def table(
+def _evaluate(
+    checkpoint: Path, inputs: TrainingInputs, config: TrainingConfig, options: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """Score a checkpoint on test, and leave a calibrated copy beside it as `model`.
+
+    Returns:
+        What `scores.json` has as well: figures of `Task.score` by `as trained` and, if calibration
+        changes the model, `calibrated`.
+    """
+    import torch
+
+    task, test = inputs.task, read_examples(options.test)
+
+    def loaded(model_dir: Path) -> TaskModel:
+        model = load(model_dir, task)
+        model.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        return model
+
+    def scores(model: TaskModel) -> dict[str, float]:
+        return task.score(test, model.predict(test, config.predict_options)).figures
+
+    trained = loaded(checkpoint)
+    result = {"as trained": scores(trained)}
+    valid = read_examples(inputs.valid_rows, _CALIBRATION_EXAMPLES)
+    calibrated = calibration.calibrate(trained, valid, config.predict_options)
+    copy = checkpoint.with_name("model")
+    with files.replacing(copy) as unfinished:
+        shutil.copytree(checkpoint, unfinished)
+        calibration.apply(unfinished, task, calibrated)
+    if calibrated and calibrated.bias:
+        result["calibrated"] = scores(loaded(copy))
+    files.write_json(options.out / "scores.json", result)
+    return result
+
+
+def _table(
     options: argparse.Namespace,
     config: TrainingConfig,
     task: Task,
     result: TrainingResult,
     scores: Mapping[str, Mapping[str, float]],
 ) -> str:
-    """Rows of docs/results.md for a training: as trained, and calibrated.
-
-    The last cell holds the measures of `task.metrics.shown`, in their order.
-    """
-    data = f"{options.train_limit or 'all'} of {options.train.name}"
-    where = f"{hardware()}, {result.seconds / 60:.0f} min"
-    changes = " ".join(f"--set {change}" for change in options.set) or "defaults"
-    base = options.base.rsplit("/", 1)[-1]
-    lines = []
-    for name, figures in scores.items():
-        shown = " / ".join(f"{figures[key]:.2f}" for key in task.metrics.shown if key in figures)
-        tested = f"{name}, {figures['total']}" if "total" in figures else name
-        lines.append(
-            f"| `{changes}` | {data} | {base} | {config.seed} | {where} | {tested} | {shown} |"
-        )
-    return "\n".join(lines)
-
-
-def hardware() -> str:
-    """The GPU, or the number of CPU cores."""
+    """Rows of docs/results.md: as trained, and calibrated, with `task.metrics.shown` at the end."""
     import torch
 
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    return f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})"
+    cuda = torch.cuda.is_available()
+    cores = f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})"
+    row = [
+        "`" + (" ".join(f"--set {change}" for change in options.set) or "defaults") + "`",
+        f"{options.train_limit or 'all'} of {options.train.name}",
+        options.base.rsplit("/", 1)[-1],
+        f"{config.seed}",
+        f"{torch.cuda.get_device_name() if cuda else cores}, {result.seconds / 60:.0f} min",
+    ]
+    lines = []
+    for name, figures in scores.items():
+        tested = f"{name}, {figures['total']}" if "total" in figures else name
+        shown = " / ".join(f"{figures[key]:.2f}" for key in task.metrics.shown if key in figures)
+        lines.append(f"| {' | '.join([*row, tested, shown])} |")
+    return "\n".join(lines)
 
 
 def _config(options: argparse.Namespace) -> TrainingConfig:

@@ -1,9 +1,14 @@
 """One optimiser step: forward and backward in parts, gradient accumulation, clipping, update.
 
-When a step is taken, and what happens between steps, is in `trainer`.
+With what it consists of: the optimiser and its learning rate, the processes of a data-parallel
+training, the count of what is computed. When a step is taken, and what happens between steps, is in
+`trainer`.
 """
 
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qa_assets.models import base_model
@@ -11,13 +16,105 @@ from qa_assets.models.task_model import TaskModel
 from qa_assets.training import dataset
 from qa_assets.training.checkpoint import DivergedError, TrainingError
 from qa_assets.training.config import TrainingConfig
-from qa_assets.training.distributed import Processes
-from qa_assets.training.throughput import Meter
 
 if TYPE_CHECKING:
     import torch
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process, which evaluates and writes if its rank is 0, and the number of all.
+
+    Of several processes a process group of PyTorch must exist.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    def agree(self, value: float, device: "torch.device") -> float:
+        """The value of rank 0."""
+        import torch
+
+        if self.world_size == 1:
+            return value
+        tensor = torch.tensor([value], device=device, dtype=torch.float64)
+        torch.distributed.broadcast(tensor, 0)
+        return float(tensor.item())
+
+    def mean(self, value: "torch.Tensor") -> "torch.Tensor":
+        """The mean over all processes; changes the tensor."""
+        import torch
+
+        if self.world_size > 1:
+            torch.distributed.all_reduce(value)
+            value /= self.world_size
+        return value
+
+
+class Meter:
+    """Counts what steps compute, from one point of the history to the next."""
+
+    def __init__(self, world_size: int) -> None:
+        self.world_size = world_size
+        self._restart()
+
+    def _restart(self) -> None:
+        self.since = time.monotonic()
+        self.examples = self.tokens = self.places = 0
+
+    def count(self, batch: "dict[str, torch.Tensor]") -> None:
+        """Count a batch of `dataset.Dataset`; tokens are those of sources and targets."""
+        self.examples += len(batch["labels"])
+        self.tokens += int(batch["attention_mask"].sum() + (batch["labels"] >= 0).sum())
+        self.places += batch["attention_mask"].numel() + batch["labels"].numel()
+
+    def pause(self, seconds: float) -> None:
+        """Leave the time between steps out of the throughput."""
+        self.since += seconds
+
+    def read(self) -> dict[str, float]:
+        """Throughput of all processes, and the share of padding, since the last call."""
+        seconds = time.monotonic() - self.since
+        figures = {
+            "examples_per_second": self.examples * self.world_size / seconds,
+            "tokens_per_second": self.tokens * self.world_size / seconds,
+            "padding": 1 - self.tokens / self.places,
+        }
+        self._restart()
+        return figures
+
+
+def make_optimizer(
+    config: TrainingConfig, parameters: "list[torch.nn.Parameter]"
+) -> "torch.optim.Optimizer":
+    """The optimiser that the configuration names."""
+    import torch
+
+    if config.optimizer == "adafactor":
+        return torch.optim.Adafactor(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(
+        parameters,
+        lr=config.learning_rate,
+        betas=(0.9, config.adam_beta2),
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def learning_rates(
+    config: TrainingConfig, optimizer: "torch.optim.Optimizer", total: int
+) -> Callable[[float], float]:
+    """A function from the number of steps taken, also a fraction, to the learning rate."""
+    from transformers import get_scheduler
+
+    name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
+    scheduler = get_scheduler(name, optimizer, min(config.warmup_steps, total), total)
+    (factor,) = scheduler.lr_lambdas
+    return lambda steps: config.learning_rate * float(factor(steps))
 
 
 class OptimizerStep:

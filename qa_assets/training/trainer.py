@@ -22,11 +22,14 @@ from qa_assets.models import base_model
 from qa_assets.models.family import family
 from qa_assets.training import adapters, checkpoint, dataset
 from qa_assets.training.config import TrainingConfig
-from qa_assets.training.distributed import Processes
-from qa_assets.training.optimizer import learning_rates, make_optimizer
 from qa_assets.training.result import RESULT, TrainingResult
-from qa_assets.training.step import OptimizerStep
-from qa_assets.training.throughput import Meter
+from qa_assets.training.step import (
+    Meter,
+    OptimizerStep,
+    Processes,
+    learning_rates,
+    make_optimizer,
+)
 from qa_assets.training.validation import BEST, Validation
 
 Report = Callable[[dict[str, float], Path | None], None]

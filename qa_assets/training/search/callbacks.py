@@ -24,26 +24,19 @@ class Table(Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Called by Ray Tune."""
-        shown = [*self.searched, "evaluation", "loss", self.metric]
-        rows = []
-        for row in sorted(trials, key=self._score, reverse=True):
-            values = row.config | (row.last_result or {})
-            cells = [_cell(values.get(name, "")) for name in shown]
-            rows.append([name_of(row), row.status.lower(), *cells])
-        head = ["trial", "status", *shown]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            for row in [head, *rows]
+        import pandas as pd
+
+        rows = [
+            {"trial": name_of(row), "status": row.status.lower()}
+            | row.config
+            | (row.last_result or {})
+            for row in trials
         ]
-        logger.info("trials:\n%s", "\n".join(lines))
-
-    def _score(self, trial: Any) -> float:
-        return float((trial.last_result or {}).get(self.metric, -1))
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        columns = ["trial", "status", *self.searched, "evaluation", "loss", self.metric]
+        table = pd.DataFrame(rows, columns=columns).sort_values(self.metric, ascending=False)
+        logger.info(
+            "trials:\n%s", table.to_string(index=False, na_rep="", float_format="{:.4g}".format)
+        )
 
 
 class Curves(MLflowLoggerCallback):  # type: ignore[misc]

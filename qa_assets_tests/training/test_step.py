@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from qa_assets.training.config import TrainingConfig
-from qa_assets.training.optimizer import learning_rates, make_optimizer
+from qa_assets.training.step import learning_rates, make_optimizer
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
