@@ -23,7 +23,7 @@ def main(name: str) -> int:
         pipeline.store(settings),
         pipeline.serving_asset,
         pipeline.stream(settings),
-        pipeline.responses(settings),
+        pipeline.stream_directory(settings),
     )
 
 

@@ -12,7 +12,7 @@ from qa_assets.core.examples import read_examples
 from qa_assets.core.files import hash_files
 from qa_assets.data import sources, splits
 
-_POINT = 0.01
+_POINT, _FEW = 0.01, 3
 _SPLITS = [f"{name}_split" for name in splits.NAMES]
 
 
@@ -23,13 +23,12 @@ def build(pipeline: Pipeline) -> dg.Definitions:
 
 def _raw_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
     asset = pipeline.task.words.raw
-    key = pipeline.key(asset)
 
     @dg.multi_asset_check(
         name=pipeline.op("raw_checks"),
         specs=[
-            dg.AssetCheckSpec("checksums", asset=key, blocking=True),
-            dg.AssetCheckSpec("counts", asset=key, blocking=True),
+            dg.AssetCheckSpec(name, asset=pipeline.key(asset), blocking=True)
+            for name in ("checksums", "counts")
         ],
         ins=pipeline.keys(asset),
     )
@@ -38,20 +37,12 @@ def _raw_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
         raw = inputs[asset]
         files = raw.info["files"]
         changed = [name for name in files if hash_files(raw.path / name) != files[name]["sha256"]]
-        yield dg.AssetCheckResult(
-            check_name="checksums",
-            asset_key=key,
-            passed=not changed,
-            metadata={"changed": ", ".join(changed) or "none"},
-        )
+        names = ", ".join(changed) or "none"
+        yield pipeline.result(asset, "checksums", not changed, changed=names)
         counted = {name: asdict(pipeline.task.inspect(raw.path / name)) for name in files}
         without = [name for name, facts in counted.items() if not facts["counts"]["answerable"]]
-        yield dg.AssetCheckResult(
-            check_name="counts",
-            asset_key=key,
-            passed=json.loads(json.dumps(counted)) == files and not without,
-            metadata={"counted": dg.MetadataValue.json(counted)},
-        )
+        same = json.loads(json.dumps(counted)) == files
+        yield pipeline.result(asset, "counts", same and not without, counted=counted)
 
     return raw_checks
 
@@ -95,30 +86,18 @@ def _row_checks(
     for split, artifact in artifacts.items():
         rows = artifact.path / "rows"
         columns = pq.read_table(rows).schema.names
-        yield dg.AssetCheckResult(
-            asset_key=pipeline.key(split),
-            check_name="schema",
-            passed=columns == list(splits.COLUMNS),
-            metadata={"columns": ", ".join(columns)},
-        )
+        whole = columns == list(splits.COLUMNS)
+        yield pipeline.result(split, "schema", whole, columns=", ".join(columns))
         examples = read_examples(rows)
         groups[split] = {example.group for example in examples}
         bad = pipeline.task.inconsistent(examples)
-        yield dg.AssetCheckResult(
-            asset_key=pipeline.key(split),
-            check_name="consistent",
-            passed=not bad,
-            metadata={"inconsistent": len(bad), "first": ", ".join(bad[:5]) or "none"},
-        )
+        first = ", ".join(bad[:5]) or "none"
+        yield pipeline.result(split, "consistent", not bad, inconsistent=len(bad), first=first)
     for split in artifacts:
         others = set().union(*(groups[other] for other in artifacts if other != split))
         shared = sorted(groups[split] & others)
-        yield dg.AssetCheckResult(
-            asset_key=pipeline.key(split),
-            check_name=apart,
-            passed=not shared,
-            metadata={"shared": len(shared), "first": ", ".join(shared[:5]) or "none"},
-        )
+        first = ", ".join(shared[:5]) or "none"
+        yield pipeline.result(split, apart, not shared, shared=len(shared), first=first)
 
 
 def _rejected_checks(
@@ -130,28 +109,23 @@ def _rejected_checks(
         file = splits.file_of(split.removesuffix("_split"), rejected.info["files"])
         counts = rejected.info["files"][file]
         share = counts["rejected"] / counts["records"]
-        yield dg.AssetCheckResult(
-            asset_key=pipeline.key(split),
-            check_name="rejected_share",
-            passed=share <= limit,
-            description=None
-            if share <= limit
-            else f"{share:.2%} of the records of {file} are bad, {limit:.2%} are allowed"
-            f" (data.max_rejected_share): {rejected.asset} says why",
-            metadata={"share": share, "limit": limit, "rejected": counts["rejected"]},
+        yield pipeline.result(
+            split,
+            "rejected_share",
+            share <= limit,
+            f"{share:.2%} of the records of {file} are bad, {limit:.2%} are allowed "
+            f"(data.max_rejected_share): {rejected.asset} says why",
+            share=share,
+            limit=limit,
+            rejected=counts["rejected"],
         )
 
 
 def _share_check(pipeline: Pipeline, artifacts: dict[str, Artifact]) -> dg.AssetCheckResult:
-    """The share of examples of valid that have a right answer is within a point of train's."""
-    train, valid = (
-        artifacts[f"{name}_split"].info["answerable"] / artifacts[f"{name}_split"].info["examples"]
-        for name in (sources.TRAIN, sources.VALID)
-    )
-    return dg.AssetCheckResult(
-        asset_key=pipeline.key("valid_split"),
-        check_name="answerable_as_in_train",
-        passed=abs(train - valid) <= _POINT,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"train": train, "valid": valid},
+    """The share of examples that have a right answer is about the same in train and valid."""
+    facts = [artifacts[f"{name}_split"].info for name in (sources.TRAIN, sources.VALID)]
+    train, valid = (fact["answerable"] / fact["examples"] for fact in facts)
+    near = abs(train - valid) <= max(_POINT, _FEW / facts[1]["examples"])
+    return pipeline.result(
+        "valid_split", "answerable_as_in_train", near, warns=True, train=train, valid=valid
     )

@@ -27,20 +27,20 @@ def build(pipeline: Pipeline) -> dg.Definitions:
     return dg.Definitions(asset_checks=[_parity_checks(pipeline), _spark_nlp_check(pipeline)])
 
 
-def _result(check: str, key: dg.AssetKey, parity: "Parity", exact: bool) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=check,
-        asset_key=key,
-        passed=parity.same if exact else parity.as_good,
-        metadata={
-            "must be": "the same" if exact else "as good",
-            "prompts": parity.prompts,
-            "equal": parity.equal,
-            "largest_difference_of_a_probability": parity.farthest,
-            "score_loss": parity.loss,
-            "score_loss_interval": str([round(end, 2) for end in parity.loss_interval]),
-            "differing": markdown_table(parity.differing) if parity.differing else "none",
-        },
+def _result(
+    pipeline: Pipeline, asset: str, check: str, parity: "Parity", exact: bool
+) -> dg.AssetCheckResult:
+    return pipeline.result(
+        asset,
+        check,
+        parity.same if exact else parity.as_good,
+        must_be="the same" if exact else "as good",
+        prompts=parity.prompts,
+        equal=parity.equal,
+        largest_difference_of_a_probability=parity.farthest,
+        score_loss=parity.loss,
+        score_loss_interval=str([round(end, 2) for end in parity.loss_interval]),
+        differing=markdown_table(parity.differing) if parity.differing else "none",
     )
 
 
@@ -65,15 +65,16 @@ def _parity_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
         from qa_assets.deployment.quantization.recipes import FP32
 
         for model in models.values():
-            key, task, serves = pipeline.key(model.asset), task_of(model), model.info["serves"]
+            task, serves = task_of(model), model.info["serves"]
             cases = parity.expected(model.path)
             sources = [case.source for case in cases]
             results = {
                 directory: parity.compare(task, cases, _outputs(task, model, directory, sources))
                 for directory in dict.fromkeys((FP32, serves))
             }
-            yield _result("fp32_as_transformers", key, results[FP32], exact=True)
-            yield _result("serving_as_transformers", key, results[serves], exact=serves == FP32)
+            for kind, name in (("fp32", FP32), ("serving", serves)):
+                check, exact = f"{kind}_as_transformers", name == FP32
+                yield _result(pipeline, model.asset, check, results[name], exact)
 
     return parity_checks
 
@@ -93,9 +94,7 @@ def _outputs(task: Task, model: Artifact, directory: str, sources: list[str]) ->
 
 
 def _spark_nlp_check(pipeline: Pipeline) -> dg.AssetChecksDefinition:
-    key = pipeline.key("spark_nlp_model")
-
-    @dg.asset_check(asset=key, blocking=True, pool="spark")
+    @dg.asset_check(asset=pipeline.key("spark_nlp_model"), blocking=True, pool="spark")
     def spark_nlp_as_transformers(
         spark: SparkResource, spark_nlp_model: Artifact
     ) -> dg.AssetCheckResult:
@@ -105,16 +104,9 @@ def _spark_nlp_check(pipeline: Pipeline) -> dg.AssetChecksDefinition:
 
         model, task = spark_nlp_model, task_of(spark_nlp_model)
         cases = parity.expected(model.path)
-        outputs = serving.outputs(
-            spark.spark_session,
-            model.path / model.info["serves"],
-            [case.source for case in cases],
-        )
-        return _result(
-            "spark_nlp_as_transformers",
-            key,
-            parity.compare(task, cases, outputs),
-            exact=model.info["recipe"] == FP32,
-        )
+        directory, sources = model.path / model.info["serves"], [case.source for case in cases]
+        outputs = serving.outputs(spark.spark_session, directory, sources)
+        result, exact = parity.compare(task, cases, outputs), model.info["recipe"] == FP32
+        return _result(pipeline, model.asset, "spark_nlp_as_transformers", result, exact)
 
     return spark_nlp_as_transformers

@@ -134,7 +134,7 @@ def _test_report(pipeline: Pipeline) -> dg.AssetsDefinition:
         `report.html` to read, `report.json` with all figures, `answers.parquet` with a row an
         example.
         """
-        from qa_assets.evaluation.comparison import compare
+        from qa_assets.evaluation.comparison import Comparison
         from qa_assets.evaluation.page import HTML, write_report
         from qa_assets.training.selection import predict_uncalibrated
 
@@ -149,7 +149,7 @@ def _test_report(pipeline: Pipeline) -> dg.AssetsDefinition:
         predictions = {
             name: predict(model, task, examples, options) for name, model in models.items()
         }
-        comparison = compare(task, examples, predictions)
+        comparison = Comparison(task, examples, predictions)
         uncalibrated = predict_uncalibrated(
             best_model.path, task, examples, predictions["candidate"], options
         )
@@ -213,9 +213,7 @@ def _better_than_untuned(pipeline: Pipeline) -> dg.AssetChecksDefinition:
         """Its score on valid is above that of the model that training started from."""
         metric = pipeline.task.metrics.primary
         tuned, untuned = (best_model.info[name][metric] for name in ("valid", "valid_untuned"))
-        return dg.AssetCheckResult(
-            passed=tuned > untuned,
-            metadata={f"tuned_{metric}": tuned, f"untuned_{metric}": untuned},
-        )
+        scores = {f"tuned_{metric}": tuned, f"untuned_{metric}": untuned}
+        return pipeline.result("best_model", "better_than_untuned", tuned > untuned, **scores)
 
     return better_than_untuned

@@ -108,6 +108,21 @@ class Pipeline:
         return self.config.topics or Topics.named(self.name, words.request, words.response)
 
     @property
+    def requests(self) -> str:
+        """The asset that stands for the topic of requests, such as `questions`."""
+        return f"{self.task.words.request}s"
+
+    @property
+    def responses(self) -> str:
+        """The asset of all responses, such as `answers`."""
+        return f"{self.task.words.response}s"
+
+    @property
+    def feed(self) -> str:
+        """The asset that sends test examples, such as `question_feed`."""
+        return f"{self.task.words.request}_feed"
+
+    @property
     def serving_asset(self) -> str:
         """The asset that serves."""
         return str(self.config.serving.model)
@@ -129,6 +144,26 @@ class Pipeline:
             "owners": [f"team:{owner}"],
         }
 
+    def result(
+        self,
+        asset: str,
+        check: str,
+        passed: bool,
+        failure: str | None = None,
+        *,
+        warns: bool = False,
+        **metadata: Any,
+    ) -> dg.AssetCheckResult:
+        """The result of a check, with what `failure` says if it has not passed."""
+        return dg.AssetCheckResult(
+            asset_key=self.key(asset),
+            check_name=check,
+            passed=passed,
+            description=None if passed else failure,
+            severity=dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR,
+            metadata=metadata,
+        )
+
     def op(self, name: str) -> str:
         """The name of an op, check, job or sensor, which has to be unique in the code location."""
         return f"{self.name}_{name}"
@@ -137,9 +172,9 @@ class Pipeline:
         """The artefacts of this pipeline."""
         return ArtifactStore(settings.artifacts / self.name)
 
-    def responses(self, settings: Settings) -> Path:
-        """The directory of the stream: the table of responses, and Spark's checkpoint."""
-        return self.store(settings).root / f"{self.task.words.response}s"
+    def stream_directory(self, settings: Settings) -> Path:
+        """The table of responses, and Spark's checkpoint."""
+        return self.store(settings).root / self.responses
 
     def stream(self, settings: Settings) -> StreamContext:
         """What streaming needs to know."""

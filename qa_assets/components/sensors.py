@@ -34,8 +34,7 @@ def build(pipeline: Pipeline) -> dg.Definitions:
 
 def new_requests(pipeline: Pipeline) -> dg.SensorDefinition:
     """The sensor `<pipeline>_new_<requests>`."""
-    words, serving = pipeline.task.words, pipeline.serving_asset
-    requests, responses = f"{words.request}s", f"{words.response}s"
+    serving, requests, responses = pipeline.serving_asset, pipeline.requests, pipeline.responses
     key, topic_name = pipeline.key(responses), pipeline.topics.requests
 
     @dg.sensor(

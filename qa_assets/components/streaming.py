@@ -28,12 +28,11 @@ class FeedOverrides(dg.Config):
 
 def build(pipeline: Pipeline) -> dg.Definitions:
     """The assets of this stage, and the job that answers until it is ended."""
-    words = pipeline.task.words
     requests = dg.AssetSpec(
-        **pipeline.spec(f"{words.request}s", {"kafka"}, "platform"),
-        deps=[pipeline.key(f"{words.request}_feed")],
-        description=f"The Kafka topic {pipeline.topics.requests}, written to by "
-        f"`{words.request}_feed` and by anyone else. The sensor observes its offsets.",
+        **pipeline.spec(pipeline.requests, {"kafka"}, "platform"),
+        deps=[pipeline.key(pipeline.feed)],
+        description=f"The Kafka topic {pipeline.topics.requests}, written to by `{pipeline.feed}` "
+        "and by anyone else. The sensor observes its offsets.",
     )
     return dg.Definitions(
         assets=[_feed(pipeline), requests, _responses(pipeline), _report(pipeline)],
@@ -42,7 +41,7 @@ def build(pipeline: Pipeline) -> dg.Definitions:
 
 
 def _feed(pipeline: Pipeline) -> dg.AssetsDefinition:
-    asset, count = f"{pipeline.task.words.request}_feed", pipeline.config.stream.feed_examples
+    asset, count = pipeline.feed, pipeline.config.stream.feed_examples
 
     @dg.asset(
         **pipeline.spec(asset, {"kafka"}, "platform"),
@@ -73,21 +72,20 @@ def _feed(pipeline: Pipeline) -> dg.AssetsDefinition:
 
 
 def _responses(pipeline: Pipeline) -> dg.AssetsDefinition:
-    words, serving = pipeline.task.words, pipeline.serving_asset
-    asset, feed = f"{words.response}s", f"{words.request}_feed"
+    serving, feed = pipeline.serving_asset, pipeline.feed
     engine = "sparknlp" if pipeline.config.serving.engine == "spark_nlp" else "ctranslate2"
 
     @dg.asset(
-        **pipeline.spec(asset, {"kafka", "pyspark", engine}, "platform"),
+        **pipeline.spec(pipeline.responses, {"kafka", "pyspark", engine}, "platform"),
         # the feed too, though it only writes to the topic: an external asset puts no order between
         # the steps of one run
-        deps=[pipeline.key(f"{words.request}s"), pipeline.key(feed)],
+        deps=[pipeline.key(pipeline.requests), pipeline.key(feed)],
         ins=pipeline.keys(serving),
         code_version="1",
         pool="spark",
-        description=f"Every {words.request} on the topic answered once: a Parquet table, the topic "
-        f"{pipeline.topics.responses}, dead letters. Spark Structured Streaming works off what is "
-        "there and ends; the sensor starts it again.",
+        description=f"Each of the {pipeline.requests} on the topic answered once: a Parquet table, "
+        f"the topic {pipeline.topics.responses}, dead letters. Spark Structured Streaming works "
+        "off what is there and ends; the sensor starts it again.",
     )
     def responses(
         settings: dg.ResourceParam[Settings], spark: SparkResource, **inputs: Artifact
@@ -99,7 +97,7 @@ def _responses(pipeline: Pipeline) -> dg.AssetsDefinition:
         from qa_assets.streaming.worker import load_model
 
         store, stream = pipeline.store(settings), pipeline.stream(settings)
-        out, session = pipeline.responses(settings), spark.spark_session
+        out, session = pipeline.stream_directory(settings), spark.spark_session
         model = load_model(session, inputs[serving])
         # a run holds a whole feed, since in a run of the whole graph no sensor starts another
         most = max(stream.config.max_messages_per_run, stream.config.feed_examples)
@@ -142,16 +140,11 @@ def streamed(out: Path, summary: "StreamSummary") -> dict[str, Any]:
 
 
 def _report(pipeline: Pipeline) -> dg.AssetsDefinition:
-    words = pipeline.task.words
-    asset, feed, responses = (
-        f"{words.response}_report",
-        f"{words.request}_feed",
-        f"{words.response}s",
-    )
+    asset, feed = f"{pipeline.task.words.response}_report", pipeline.feed
 
     @dg.asset(
         **pipeline.spec(asset, {"parquet", "markdown"}, "platform"),
-        deps=[pipeline.key(responses)],
+        deps=[pipeline.key(pipeline.responses)],
         ins=pipeline.keys(feed, "test_split"),
         code_version="2",
         description="The streamed test examples: scores of their responses, latency and "
@@ -160,23 +153,23 @@ def _report(pipeline: Pipeline) -> dg.AssetsDefinition:
     def report(
         settings: dg.ResourceParam[Settings], **inputs: Artifact
     ) -> dg.MaterializeResult[None]:
-        from qa_assets.evaluation.comparison import compare
+        from qa_assets.evaluation.comparison import Comparison
         from qa_assets.streaming.feed import read_feed
         from qa_assets.streaming.table import ResponseTable
 
         store, fed, test = pipeline.store(settings), inputs[feed], inputs["test_split"]
         task = pipeline.task.with_learned(test.info["task"]["settings"])
-        table = ResponseTable(pipeline.responses(settings), fed.info["topic_id"], task.messages)
-        frame = read_feed(table, fed.path)
+        out, topic_id = pipeline.stream_directory(settings), fed.info["topic_id"]
+        frame = read_feed(ResponseTable(out, topic_id, task.messages), fed.path)
         examples = {example.id: example for example in read_examples(test.path / "rows")}
         answered = frame[frame["answered_at"].notna()]
         pairs = answered[answered["batch_prediction"].notna()]
-        streamed_feed = compare(
+        streamed_feed = Comparison(
             task,
             [examples[key] for key in answered["id"]],
             {"streamed": list(answered["prediction"])},
         )
-        again = compare(
+        again = Comparison(
             task,
             [examples[key] for key in pairs["id"]],
             {"compared": list(pairs["prediction"]), "batch": list(pairs["batch_prediction"])},
@@ -185,7 +178,7 @@ def _report(pipeline: Pipeline) -> dg.AssetsDefinition:
         latency = (answered["answered_at"] - answered["asked_at"]).dt.total_seconds()
         numbers = {
             **streamed_feed.scores["streamed"].figures,
-            f"{words.request}s": len(frame),
+            pipeline.requests: len(frame),
             "completeness": len(answered) / len(frame),
             "latency_p50_s": float(latency.quantile(0.5)),
             "latency_p95_s": float(latency.quantile(0.95)),
@@ -226,7 +219,7 @@ def _stream(pipeline: Pipeline) -> dg.JobDefinition:
 
     @dg.job(
         name=pipeline.op("stream"),
-        description=f"Answer {pipeline.task.words.request}s as they come; the sensor starts no run "
+        description=f"Answer {pipeline.requests} as they come; the sensor starts no run "
         "meanwhile. Terminate the run to end it.",
     )
     def stream() -> None:

@@ -12,13 +12,8 @@ from qa_assets.settings import Settings
 
 def build(pipeline: Pipeline) -> dg.Definitions:
     """The checks of this stage."""
-    return dg.Definitions(
-        asset_checks=[
-            _exactly_once(pipeline),
-            _few_dead_letters(pipeline),
-            _report_checks(pipeline),
-        ]
-    )
+    checks = [_exactly_once(pipeline), _few_dead_letters(pipeline), _report_checks(pipeline)]
+    return dg.Definitions(asset_checks=checks)
 
 
 def _metadata(context: dg.AssetCheckExecutionContext, key: dg.AssetKey) -> dict[str, Any] | None:
@@ -30,11 +25,10 @@ def _metadata(context: dg.AssetCheckExecutionContext, key: dg.AssetKey) -> dict[
 
 
 def _exactly_once(pipeline: Pipeline) -> dg.AssetChecksDefinition:
-    words = pipeline.task.words
-    responses, feed = f"{words.response}s", f"{words.request}_feed"
+    responses = pipeline.responses
     key = pipeline.key(responses)
 
-    @dg.asset_check(asset=key, additional_deps=[pipeline.key(feed)], blocking=True)
+    @dg.asset_check(asset=key, additional_deps=[pipeline.key(pipeline.feed)], blocking=True)
     def answered_exactly_once(
         context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
     ) -> dg.AssetCheckResult:
@@ -49,31 +43,26 @@ def _exactly_once(pipeline: Pipeline) -> dg.AssetChecksDefinition:
         if metadata is None:
             return dg.AssetCheckResult(passed=False, description=f"{responses} was never made")
         topic_id, reached = metadata["topic_id"], metadata["end_offsets"]
-        table = ResponseTable(pipeline.responses(settings), topic_id, pipeline.task.messages)
+        table = ResponseTable(pipeline.stream_directory(settings), topic_id, pipeline.task.messages)
         rows = table.read(KEY)
         twice = int(rows.duplicated(KEY).sum())
         missing = due = 0
-        fed = store.find(feed)
+        fed = store.find(pipeline.feed)
         if fed is not None and fed.info["topic_id"] == topic_id:
             sent = read_feed(table, fed.path)
             ends = sent["partition"].map(lambda number: reached[str(number)])
             sent = sent[sent["offset"] < ends]
             due, missing = len(sent), int(sent["answered_at"].isna().sum())
-        return dg.AssetCheckResult(
-            passed=twice == 0 and missing == 0,
-            metadata={
-                responses: len(rows), "twice": twice, "feed_due": due, "feed_missing": missing,
-            },
-        )  # fmt: skip
+        whole = twice == 0 and missing == 0
+        counts: dict[str, Any] = {responses: len(rows), "twice": twice}
+        counts |= {"feed_due": due, "feed_missing": missing}
+        return pipeline.result(responses, "answered_exactly_once", whole, **counts)
 
     return answered_exactly_once
 
 
 def _few_dead_letters(pipeline: Pipeline) -> dg.AssetChecksDefinition:
-    key, limit = (
-        pipeline.key(f"{pipeline.task.words.response}s"),
-        pipeline.config.stream.max_dead_letter_share,
-    )
+    key = pipeline.key(pipeline.responses)
 
     @dg.asset_check(asset=key)
     def few_dead_letters(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -83,23 +72,23 @@ def _few_dead_letters(pipeline: Pipeline) -> dg.AssetChecksDefinition:
             return dg.AssetCheckResult(passed=False, description="it was never materialised")
         letters, messages = int(metadata["dead_letters"]), int(metadata["messages"])
         share = letters / messages if messages else 0.0
-        return dg.AssetCheckResult(
-            passed=share <= limit,
-            metadata={
-                "dead_letters": letters,
-                "messages": messages,
-                "share": share,
-                "most": limit,
-                "reasons": dg.MetadataValue.json(metadata["dead_letter_reasons"]),
-            },
+        most = pipeline.config.stream.max_dead_letter_share
+        return pipeline.result(
+            pipeline.responses,
+            "few_dead_letters",
+            share <= most,
+            dead_letters=letters,
+            messages=messages,
+            share=share,
+            most=most,
+            reasons=metadata["dead_letter_reasons"],
         )
 
     return few_dead_letters
 
 
 def _report_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
-    words = pipeline.task.words
-    asset = f"{words.response}_report"
+    asset = f"{pipeline.task.words.response}_report"
 
     @dg.multi_asset_check(
         name=pipeline.op(f"{asset}_checks"),
@@ -122,27 +111,18 @@ def _report_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
     )
     def report_checks(**inputs: Artifact) -> Iterator[dg.AssetCheckResult]:
         info = inputs[asset].info
-        yield dg.AssetCheckResult(
-            asset_key=pipeline.key(asset),
-            check_name="feed_complete",
-            passed=info["completeness"] == 1.0,
-            metadata={
-                "completeness": info["completeness"],
-                "sent": info[f"{words.request}s"],
-            },
-        )
+        share, sent = info["completeness"], info[pipeline.requests]
+        yield pipeline.result(asset, "feed_complete", share == 1.0, completeness=share, sent=sent)
         scores = [name.removeprefix("batch_") for name in info if name.startswith("batch_")]
         equal = all(info[f"batch_{name}"] == info[f"compared_{name}"] for name in scores)
-        yield dg.AssetCheckResult(
-            asset_key=pipeline.key(asset),
-            check_name="streamed_equals_batch",
-            passed=equal and info["differing"] == 0 and info["compared"] > 0,
-            metadata={
-                "compared": info["compared"],
-                "differing": info["differing"],
-                **{name: info[f"compared_{name}"] for name in scores},
-                **{f"batch_{name}": info[f"batch_{name}"] for name in scores},
-            },
+        yield pipeline.result(
+            asset,
+            "streamed_equals_batch",
+            equal and info["differing"] == 0 and info["compared"] > 0,
+            compared=info["compared"],
+            differing=info["differing"],
+            **{name: info[f"compared_{name}"] for name in scores},
+            **{f"batch_{name}": info[f"batch_{name}"] for name in scores},
         )
 
     return report_checks

@@ -256,8 +256,9 @@ def _losses_finite(pipeline: Pipeline) -> dg.AssetChecksDefinition:
             losses = [point["loss"] for point in trial["history"]]
             if len(losses) < 2 or not all(map(math.isfinite, losses)) or losses[-1] >= losses[0]:
                 bad.append(trial["name"])
-        return dg.AssetCheckResult(
-            passed=not bad, metadata={"trials": len(trials), "bad": ", ".join(bad) or "none"}
+        names = ", ".join(bad) or "none"
+        return pipeline.result(
+            "checkpoints", "losses_finite", not bad, trials=len(trials), bad=names
         )
 
     return losses_finite
