@@ -7,10 +7,10 @@ prompts, windows and abstention. How predictions become responses is in `streami
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from itertools import islice
+from functools import cache, partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qa_assets.core.examples import Budget, Example, Prediction
 from qa_assets.core.task import Task, load_task
@@ -52,23 +52,26 @@ def predictor(spark: "SparkSession", directory: Path) -> Predictor:
         ProvenanceError: there is no serving model, or its files were changed.
         SparkNlpError: Spark NLP cannot load it.
     """
+    import pandas as pd
+    from pyspark.sql import functions as sf
+
     served = provenance.read(directory)
     reader = Reader(load_task(**served.task), directory, served)
+    # as bytes: Arrow fails on texts that are not UTF-8
+    inputs = [sf.col(name).cast("binary") for name in reader.task.messages.inputs]
     if served.engine == "ctranslate2":
-        column = _ctranslate2_column(reader, directory)
+        column = _prediction_column(reader.task, partial(_ctranslate2_outputs, reader), *inputs)
         return lambda frame: frame.withColumn(PREDICTION, column)
 
-    from qa_assets.deployment.engines import spark_nlp, spark_nlp_encoder
+    def read(*columns: pd.Series) -> pd.Series:
+        return pd.Series(list(map(reader.sources, zip(*columns, strict=True))), dtype=object)
 
-    pipeline = spark_nlp.load_pipeline(spark, directory / PIPELINE)
-    encoder = reader.task.kind == "encoder"
-    model = spark_nlp_encoder.classify if encoder else spark_nlp.generate
-    read = _read_column(reader, reader.pieces if encoder else reader.sources)
-    resolved = _resolved_column(reader.task, _of_labels if encoder else _of_texts)
+    run = _load_spark_nlp(spark, directory, reader.task)
+    prompts = sf.pandas_udf(read, "array<string>")(*inputs)
+    resolved = _prediction_column(reader.task, partial(map, _predictions), _PROMPTS)
 
     def predict(frame: "DataFrame") -> "DataFrame":
-        prompted = frame.withColumn(_PROMPTS, read)
-        outputs = model(pipeline, prompted, source=_PROMPTS, output=_PROMPTS)
+        outputs = run(frame.withColumn(_PROMPTS, prompts))
         return outputs.withColumn(PREDICTION, resolved).drop(_PROMPTS)
 
     return predict
@@ -90,35 +93,29 @@ def import_onnx(
         SparkNlpError: `onnx_dir` is not an exported model, or this session has imported one before.
     """
     from qa_assets.deployment.engines import spark_nlp, spark_nlp_encoder
+    from qa_assets.deployment.engines.onnx_export import SENTENCE_PIECE
 
     if task.kind == "encoder":
         spark_nlp_encoder.import_onnx(
             spark, onnx_dir, out / PIPELINE,
             max_tokens=options.max_source_tokens, exclusive=task.exclusive_labels,
         )  # fmt: skip
-        pieces.copy(onnx_dir, out)
+        shutil.copy(onnx_dir / pieces.TOKENIZER, out)
     else:
         longest = options.max_new_tokens
         spark_nlp.import_onnx(spark, onnx_dir, out / PIPELINE, max_new_tokens=longest)
-        shutil.copy(onnx_dir / "assets" / SPIECE, out)
+        shutil.copy(onnx_dir / SENTENCE_PIECE, out)
 
 
 def outputs(spark: "SparkSession", directory: Path, sources: Sequence[str]) -> list[Prediction]:
     """What the Spark NLP pipeline in a directory says to the sources of prompts."""
-    from qa_assets.deployment.engines import spark_nlp, spark_nlp_encoder
-
     served = provenance.read(directory)
-    pipeline = spark_nlp.load_pipeline(spark, directory / PIPELINE)
-    encoder = load_task(**served.task).kind == "encoder"
-    texts = [[text] for text in sources]
-    if encoder:
-        texts = list(map(pieces.load(directory, served.max_source_tokens), sources))
-    frame = spark.createDataFrame(list(enumerate(texts)), "row int, source array<string>")
-    frame = frame.repartition(spark.sparkContext.defaultParallelism)
-    model = spark_nlp_encoder.classify if encoder else spark_nlp.generate
-    result = model(pipeline, frame, source="source", output="output").select("row", "output")
-    output_of = _of_labels if encoder else _of_texts
-    return [output_of(row["output"])[0] for row in result.orderBy("row").collect()]
+    reader = Reader(load_task(**served.task), directory, served)
+    frame = spark.createDataFrame(
+        list(enumerate(map(reader.texts, sources))), f"row int, {_PROMPTS} array<string>"
+    ).repartition(spark.sparkContext.defaultParallelism)
+    result = _load_spark_nlp(spark, directory, reader.task)(frame)
+    return [_predictions(row[_PROMPTS])[0] for row in result.orderBy("row").collect()]
 
 
 @dataclass(frozen=True)
@@ -138,24 +135,23 @@ class Reader:
     served: Provenance
 
     def sources(self, row: Sequence[bytes | None]) -> list[str]:
-        """The sources of a row's prompts; none where no model is asked."""
-        served = self.served
-        budget = Budget(
-            _counter(self.directory), served.max_source_tokens, served.window_overlap_tokens
-        )
-        return self._sources(row, budget)
-
-    def pieces(self, row: Sequence[bytes | None]) -> list[str]:
-        """The pieces of a row's prompt, for an encoder; none where no model is asked."""
-        split = pieces.load(self.directory, self.served.max_source_tokens)
-        return [piece for source in self._sources(row, None) for piece in split(source)]
-
-    def _sources(self, row: Sequence[bytes | None], budget: Budget | None) -> list[str]:
+        """The texts of all prompts of a row; none where no model is asked."""
         inputs = self._inputs(row)
         if inputs is None:
             return []
+        served, budget = self.served, None
+        if self.task.kind != "encoder":
+            budget = Budget(
+                _counter(self.directory), served.max_source_tokens, served.window_overlap_tokens
+            )
         prompts = self.task.prompts(Example(id="", group="", inputs=inputs), budget)
-        return [prompt.source for prompt in prompts]
+        return [text for prompt in prompts for text in self.texts(prompt.source)]
+
+    def texts(self, source: str) -> list[str]:
+        """What a model reads of a prompt: its source, or the pieces of it, for an encoder."""
+        if self.task.kind == "encoder":
+            return pieces.load(self.directory, self.served.max_source_tokens)(source)
+        return [source]
 
     def _inputs(self, row: Sequence[bytes | None]) -> Mapping[str, str] | None:
         present = [value for value in row if value is not None]
@@ -173,79 +169,51 @@ def _counter(directory: Path) -> PieceCounter:
     return PieceCounter(directory / SPIECE)
 
 
-def _input_columns(task: Task) -> "list[Column]":
-    from pyspark.sql import functions as sf
+def _load_spark_nlp(
+    spark: "SparkSession", directory: Path, task: Task
+) -> Callable[["DataFrame"], "DataFrame"]:
+    """Load the pipeline in a directory: puts its outputs in the place of the texts it reads."""
+    from qa_assets.deployment.engines import spark_nlp, spark_nlp_encoder
 
-    # as bytes: Arrow fails on texts that are not UTF-8
-    return [sf.col(name).cast("binary") for name in task.messages.inputs]
-
-
-def _read_column(reader: Reader, read: Callable[[Sequence[bytes | None]], list[str]]) -> "Column":
-    """What the model reads of each row, an empty array where no model is asked."""
-    import pandas as pd
-    from pyspark.sql import functions as sf
-
-    def prompts(*inputs: pd.Series) -> pd.Series:
-        return pd.Series([read(row) for row in zip(*inputs, strict=True)], dtype=object)
-
-    column: Column = sf.pandas_udf(prompts, "array<string>")(*_input_columns(reader.task))
-    return column
+    pipeline = spark_nlp.load_pipeline(spark, directory / PIPELINE)
+    run = spark_nlp_encoder.classify if task.kind == "encoder" else spark_nlp.generate
+    return partial(run, pipeline, source=_PROMPTS, output=_PROMPTS)
 
 
-def _resolved_column(task: Task, outputs_of: Callable[[Any], list[Prediction]]) -> "Column":
-    """The prediction of each row, from what the model said."""
-    import pandas as pd
-
-    def predictions(said: pd.Series) -> pd.Series:
-        return _structs(task, map(outputs_of, said))
-
-    return _first_struct(predictions, _PROMPTS)
-
-
-def _of_texts(texts: Sequence[str]) -> list[Prediction]:
-    return [Prediction(text) for text in texts]
-
-
-def _of_labels(probabilities: Mapping[str, float] | None) -> list[Prediction]:
-    if probabilities is None:
+def _predictions(outputs: Sequence[str] | Mapping[str, float] | None) -> list[Prediction]:
+    """Texts, or the probabilities of labels, as predictions; none for null."""
+    if outputs is None:
         return []
-    best = max(probabilities, key=probabilities.__getitem__)
-    return [Prediction(best, probabilities[best], probabilities)]
+    if isinstance(outputs, Mapping):
+        best = max(outputs, key=outputs.__getitem__)
+        return [Prediction(best, outputs[best], outputs)]
+    return list(map(Prediction, outputs))
 
 
-def _ctranslate2_column(reader: Reader, directory: Path) -> "Column":
-    """The prediction of each row; Spark's workers keep the model from task to task."""
+def _ctranslate2_outputs(reader: Reader, *columns: "pd.Series") -> list[list[Prediction]]:
+    """The outputs for each row; Spark's workers keep the model from task to task."""
+    model = ctranslate2.load(reader.directory)
+    rows = [reader.sources(row) for row in zip(*columns, strict=True)]
+    sources = list(chain.from_iterable(rows))
+    longest = reader.served.max_new_tokens
+    outputs = iter(ctranslate2.generate(model, sources, max_new_tokens=longest))
+    return [list(islice(outputs, len(row))) for row in rows]
+
+
+def _prediction_column(
+    task: Task, outputs_of: Callable[..., Iterable[Sequence[Prediction]]], *columns: "Column | str"
+) -> "Column":
+    """The prediction resolved from the outputs for each row; null where there are none."""
     import pandas as pd
-
-    def predictions(*inputs: pd.Series) -> pd.Series:
-        model = ctranslate2.load(directory)
-        rows = [reader.sources(row) for row in zip(*inputs, strict=True)]
-        outputs = iter(
-            ctranslate2.generate(
-                model,
-                [source for sources in rows for source in sources],
-                max_new_tokens=reader.served.max_new_tokens,
-            )
-        )
-        return _structs(reader.task, (list(islice(outputs, len(sources))) for sources in rows))
-
-    return _first_struct(predictions, *_input_columns(reader.task))
-
-
-def _structs(task: Task, rows: Iterable[Sequence[Prediction]]) -> "pd.Series":
-    """Lists of the prediction resolved from a row's outputs; empty where there are none."""
-    import pandas as pd
-
-    return pd.Series(
-        [[asdict(task.resolve(outputs))] if outputs else [] for outputs in rows], dtype=object
-    )
-
-
-def _first_struct(predictions: "Callable[..., pd.Series]", *columns: "Column | str") -> "Column":
-    """A pandas function that returns `_structs` as a column: in a list a struct can be null."""
     from pyspark.sql import functions as sf
 
-    function = sf.pandas_udf(predictions, f"array<{PREDICTION_TYPE}>")
+    def structs(*values: pd.Series) -> pd.Series:
+        rows = outputs_of(*values)
+        # in a list a struct can be null
+        lists = [[asdict(task.resolve(outputs))] if outputs else [] for outputs in rows]
+        return pd.Series(lists, dtype=object)
+
+    function = sf.pandas_udf(structs, f"array<{PREDICTION_TYPE}>")
     # a filter on the result would otherwise be pushed down, and compute the predictions twice
     column: Column = sf.get(function.asNondeterministic()(*columns), sf.lit(0))
     return column

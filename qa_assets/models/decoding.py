@@ -13,20 +13,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-# only models in use import this module
 import numpy as np
-import torch  # noqa: TID253
-from torch import Tensor  # noqa: TID253
-from transformers import LogitsProcessor  # noqa: TID253
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from qa_assets.models import base_model, ctranslate2, logit_bias
 from qa_assets.models.task_model import PredictOptions
 from qa_assets.models.tokenization import batches_by_length, pad
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 _LOG_SECONDS = 5.0
@@ -64,8 +60,8 @@ class Output:
 
 
 def decode(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     ids: Sequence[list[int]],
     options: PredictOptions,
     abstention: Abstention | None = None,
@@ -90,8 +86,8 @@ def decode(
 
 
 def generate(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     ids: Sequence[list[int]],
     options: PredictOptions,
 ) -> list[Output]:
@@ -115,8 +111,8 @@ def _in_order(count: int, batches: _Batches) -> list[Output]:
 
 
 def _generated(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     ids: Sequence[list[int]],
     options: PredictOptions,
     abstention: Abstention | None,
@@ -150,7 +146,7 @@ class Recorder(LogitsProcessor):  # type: ignore[misc]
     It removes the abstention token, if there is one to decode without.
     """
 
-    def __init__(self, model: "PreTrainedModel", abstention: Abstention | None) -> None:
+    def __init__(self, model: PreTrainedModel, abstention: Abstention | None) -> None:
         self.ends = torch.tensor(model.generation_config.eos_token_id, device=model.device)
         self.abstention = abstention
         self.log_probabilities = self.margins = torch.zeros(0)
@@ -182,8 +178,8 @@ def global_attention(module: torch.nn.Module, input_ids: Tensor) -> dict[str, Te
 
 
 def _translated(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     ids: Sequence[list[int]],
     options: PredictOptions,
     abstention: Abstention | None,
@@ -219,7 +215,7 @@ def _translated(
         yield numbers, list(map(Output, texts_of(tokenizer, sequences), confidences, margins))
 
 
-def texts_of(tokenizer: "PreTrainedTokenizerBase", sequences: Any) -> list[str]:
+def texts_of(tokenizer: PreTrainedTokenizerBase, sequences: Any) -> list[str]:
     """The texts of token ids, a row each."""
     # cleaning up would turn "5 , 6" into "5, 6", which may not stand in the source
     decoded = tokenizer.batch_decode(

@@ -9,19 +9,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from qa_assets.core import files
 from qa_assets.core.examples import Example, Prediction, Prompt
 from qa_assets.core.task import Task
 from qa_assets.models import base_model
 from qa_assets.models.base_model import BaseModelError
+from qa_assets.models.losses import EncoderLoss
 from qa_assets.models.task_model import PredictOptions, TaskModel
 from qa_assets.models.tokenization import batches_by_length, cut, encode, pad
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 _AUTO_CLASS = "AutoModelForSequenceClassification"
@@ -37,8 +38,6 @@ class Encoder(TaskModel):
     @classmethod
     def load(cls, name_or_path: str | Path, task: Task, quantization: Any = None) -> Self:
         """See `TaskModel`; a head for other labels gives way to a new one, always the same."""
-        import torch
-
         labels = list(task.labels)
         options: dict[str, Any] = {}
         if labels and not _has_labels(name_or_path, labels):
@@ -59,7 +58,7 @@ class Encoder(TaskModel):
     @staticmethod
     def encode_targets(
         prompts: Sequence[Prompt],
-        tokenizer: "PreTrainedTokenizerBase",  # noqa: ARG004
+        tokenizer: PreTrainedTokenizerBase,  # noqa: ARG004
         task: Task,
         max_tokens: int,  # noqa: ARG004
     ) -> tuple[list[list[int]], int]:
@@ -71,10 +70,8 @@ class Encoder(TaskModel):
     def _several(self) -> bool:
         return bool(self.model.config.problem_type == _MULTI_LABEL)
 
-    def loss(self, label_smoothing: float) -> "torch.nn.Module":
+    def loss(self, label_smoothing: float) -> torch.nn.Module:
         """See `TaskModel`."""
-        from qa_assets.models.losses import EncoderLoss
-
         return EncoderLoss(self.model, label_smoothing, self._several)
 
     def _sources(self, examples: Sequence[Example]) -> list[str]:
@@ -120,7 +117,7 @@ class Encoder(TaskModel):
 
     @staticmethod
     def abstention_id(
-        tokenizer: "PreTrainedTokenizerBase",  # noqa: ARG004
+        tokenizer: PreTrainedTokenizerBase,  # noqa: ARG004
         task: Task,
     ) -> int:
         """See `TaskModel`."""
@@ -135,8 +132,6 @@ class Encoder(TaskModel):
     @classmethod
     def set_abstention_bias(cls, model_dir: Path, task: Task, bias: float) -> None:
         """See `TaskModel`: the bias of the classification head itself changes."""
-        from safetensors.torch import load_file, save_file
-
         config_path, weights_path = model_dir / "config.json", model_dir / "model.safetensors"
         config = json.loads(config_path.read_text(encoding="utf-8"))
         weights = load_file(weights_path)
@@ -151,10 +146,8 @@ class Encoder(TaskModel):
 
     def _logits(
         self, sources: Sequence[str], options: PredictOptions
-    ) -> "Iterator[tuple[list[int], torch.Tensor]]":
+    ) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Numbers of some sources and their logits in fp32, of shape [sources, labels]."""
-        import torch
-
         model, tokenizer = self.model, self.tokenizer
         limit = base_model.max_positions(model) or options.max_source_tokens
         most = min(limit, options.max_source_tokens)
@@ -177,15 +170,13 @@ class Encoder(TaskModel):
                 )
 
 
-def _names(model: "PreTrainedModel") -> list[str]:
+def _names(model: PreTrainedModel) -> list[str]:
     labels: dict[int, str] = model.config.id2label
     return [labels[number] for number in range(len(labels))]
 
 
 def _has_labels(name_or_path: str | Path, labels: Sequence[str]) -> bool:
     """Whether a model already has a head for these labels, in whatever order."""
-    from transformers import AutoConfig
-
     try:
         config = AutoConfig.from_pretrained(str(name_or_path))
     except (OSError, ValueError):
@@ -195,8 +186,6 @@ def _has_labels(name_or_path: str | Path, labels: Sequence[str]) -> bool:
 
 def _order_labels(model: Any, labels: list[str]) -> None:
     """Bring the rows of the head into the order of the task's labels."""
-    import torch
-
     names = _names(model)
     if names == labels:
         return
@@ -211,7 +200,7 @@ def _order_labels(model: Any, labels: list[str]) -> None:
     model.config.label2id = {label: number for number, label in enumerate(labels)}
 
 
-def _head_bias(weights: "dict[str, torch.Tensor]", labels: int) -> str:
+def _head_bias(weights: dict[str, torch.Tensor], labels: int) -> str:
     """The name of the head's bias: the last bias with a number for each label."""
     names = [
         name

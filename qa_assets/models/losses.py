@@ -5,23 +5,20 @@ Each loss is a module from `input_ids`, `attention_mask`, both of shape [example
 targets. The model may have adapters of peft.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-# only training imports this module
-import torch  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn import functional  # noqa: TID253
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
 
 from qa_assets.models.decoding import global_attention
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 class Seq2SeqLoss(nn.Module):  # type: ignore[misc]
     """Cross-entropy of the tokens of an encoder-decoder."""
 
-    def __init__(self, model: "PreTrainedModel", label_smoothing: float = 0.0) -> None:
+    def __init__(self, model: PreTrainedModel, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.model, self.label_smoothing = model, label_smoothing
 
@@ -57,7 +54,7 @@ class EncoderLoss(nn.Module):  # type: ignore[misc]
     Where an example may have several labels, or none, binary cross-entropy, averaged over labels.
     """
 
-    def __init__(self, model: "PreTrainedModel", label_smoothing: float, several: bool) -> None:
+    def __init__(self, model: PreTrainedModel, label_smoothing: float, several: bool) -> None:
         super().__init__()
         self.model, self.label_smoothing, self.several = model, label_smoothing, several
 

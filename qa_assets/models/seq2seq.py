@@ -8,18 +8,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from qa_assets.core import files
 from qa_assets.core.examples import Example, Prediction, Prompt
 from qa_assets.core.task import Task
 from qa_assets.models import base_model, decoding, t5
+from qa_assets.models.losses import Seq2SeqLoss
+from qa_assets.models.t5.training import FastT5
 from qa_assets.models.task_model import PredictOptions, TaskModel
 from qa_assets.models.tokenization import cut, encode, encode_prompts
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerBase
 
 _GENERATION = "generation_config.json"
 
@@ -42,7 +43,7 @@ class Seq2Seq(TaskModel):
     @staticmethod
     def encode_targets(
         prompts: Sequence[Prompt],
-        tokenizer: "PreTrainedTokenizerBase",
+        tokenizer: PreTrainedTokenizerBase,
         task: Task,  # noqa: ARG004
         max_tokens: int,
     ) -> tuple[list[list[int]], int]:
@@ -50,15 +51,10 @@ class Seq2Seq(TaskModel):
         texts = [prompt.targets[0] for prompt in prompts]
         return cut(tokenizer(text_target=texts, verbose=False)["input_ids"], max_tokens)
 
-    def loss(self, label_smoothing: float) -> "torch.nn.Module":
+    def loss(self, label_smoothing: float) -> nn.Module:
         """See `TaskModel`."""
-        if t5.applies_to(self.model):
-            from qa_assets.models.t5.training import FastT5
-
-            return FastT5(self.model, label_smoothing)
-        from qa_assets.models.losses import Seq2SeqLoss
-
-        return Seq2SeqLoss(self.model, label_smoothing)
+        loss = FastT5 if t5.applies_to(self.model) else Seq2SeqLoss
+        return loss(self.model, label_smoothing)
 
     def predict(self, examples: Sequence[Example], options: PredictOptions) -> list[Prediction]:
         """See `TaskModel`; a confidence is the product of the token probabilities."""
@@ -103,7 +99,7 @@ class Seq2Seq(TaskModel):
         return margins, predictions
 
     @staticmethod
-    def abstention_id(tokenizer: "PreTrainedTokenizerBase", task: Task) -> int:
+    def abstention_id(tokenizer: PreTrainedTokenizerBase, task: Task) -> int:
         """See `TaskModel`."""
         text = task.abstention
         ids: list[int] = tokenizer(text_target=text, add_special_tokens=False)["input_ids"]

@@ -7,6 +7,10 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
+from tokenizers import BertWordPieceTokenizer
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
 from qa_assets.models.base_model import BaseModelError, save
 
 logger = logging.getLogger(__name__)
@@ -25,10 +29,6 @@ def create(texts: Iterable[str], out: Path, seed: int) -> Path:
     Raises:
         BaseModelError: there is no text.
     """
-    import torch
-    from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
     words = list(texts)
     if not any(text.strip() for text in words):
         raise BaseModelError("no vocabulary can be made: there is no text to train on")

@@ -12,6 +12,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
+import torch
+from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration, T5Tokenizer
+
 from qa_assets.models.base_model import BaseModelError, save
 from qa_assets.models.tokens import SPIECE
 
@@ -35,9 +39,6 @@ def create(texts: Iterable[str], out: Path, words: Sequence[str], seed: int) -> 
     Raises:
         BaseModelError: there is too little text for a vocabulary, or something is not a word.
     """
-    import torch
-    from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration, T5Tokenizer
-
     for word in words:
         if len(word.split()) != 1:
             raise BaseModelError(
@@ -83,8 +84,6 @@ def _start_as_copier(model: Any) -> None:
     The head starts as the embedding, and the cross-attention's output as the transpose of its value
     projection. Then only where to attend has to be learnt: in one minute instead of ten.
     """
-    import torch
-
     with torch.no_grad():
         model.lm_head.weight.copy_(model.shared.weight * model.config.d_model**-0.5)
         for block in model.decoder.block:
@@ -94,8 +93,6 @@ def _start_as_copier(model: Any) -> None:
 
 def _sentencepiece(texts: list[str], words: Sequence[str]) -> bytes:
     """Train a SentencePiece model (pad 0, eos 1, unk 2) and return its serialised form."""
-    import sentencepiece
-
     counts = Counter(word for text in texts for word in re.findall(r"\w+", text))
     characters = {character for text in texts for character in text}
     frequent = sum(count > 1 for count in counts.values())

@@ -7,14 +7,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import torch
+from transformers import PreTrainedTokenizerBase
 
 from qa_assets.core.examples import Budget, Example, Prompt
 from qa_assets.core.task import Task
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class EncodedPrompt:
 def encode_prompts(
     task: Task,
     examples: Sequence[Example],
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: PreTrainedTokenizerBase,
     max_source_tokens: int,
     window_overlap_tokens: int,
 ) -> list[list[EncodedPrompt]]:
@@ -57,7 +55,7 @@ def encode_prompts(
 
 
 def encode(
-    tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], *, special: bool = True
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool = True
 ) -> list[list[int]]:
     """Token ids of each text, however long, with special tokens or without."""
     if not texts:
@@ -74,7 +72,7 @@ def cut(ids: Sequence[list[int]], max_tokens: int) -> tuple[list[list[int]], int
     return short, sum(len(tokens) > max_tokens for tokens in ids)
 
 
-def fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """SHA-256 of the vocabulary and of whatever else decides how texts become token ids."""
     sentencepiece = getattr(tokenizer, "sp_model", None)
     if sentencepiece is not None:
@@ -94,9 +92,7 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def pad(ids: Sequence[list[int]], value: int) -> "torch.Tensor":
+def pad(ids: Sequence[list[int]], value: int) -> torch.Tensor:
     """Token ids as one tensor of shape [rows, longest row], `value` on the right."""
-    import torch
-
     longest = max(map(len, ids))
     return torch.tensor([row + [value] * (longest - len(row)) for row in ids])

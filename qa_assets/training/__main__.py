@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from qa_assets.core import files
@@ -93,8 +94,6 @@ def _evaluate(
         What `scores.json` has as well: figures of `Task.score` by `as trained` and, if calibration
         changes the model, `calibrated`.
     """
-    import torch
-
     task, test = inputs.task, read_examples(options.test)
 
     def loaded(model_dir: Path) -> TaskModel:
@@ -127,8 +126,6 @@ def _table(
     scores: Mapping[str, Mapping[str, float]],
 ) -> str:
     """Rows of docs/results.md: as trained, and calibrated, with `task.metrics.shown` at the end."""
-    import torch
-
     cuda = torch.cuda.is_available()
     cores = f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})"
     row = [

@@ -4,13 +4,13 @@ import copy
 import importlib.util
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from qa_assets.training.config import TrainingConfig
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 _DROPOUT = ("dropout_rate", "dropout", "hidden_dropout_prob")  # names in configs
@@ -24,11 +24,11 @@ class AdapterError(ValueError):
 class Trainee:
     """A model in training, and peft's wrapper around it if it has adapters."""
 
-    model: "PreTrainedModel"
+    model: PreTrainedModel
     adapted: Any = None
 
     @property
-    def trainable(self) -> "dict[str, torch.nn.Parameter]":
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that change, by name."""
         return {
             name: parameter
@@ -36,7 +36,7 @@ class Trainee:
             if parameter.requires_grad
         }
 
-    def plain(self) -> "PreTrainedModel":
+    def plain(self) -> PreTrainedModel:
         """The model, or a copy with its adapters merged into the weights."""
         if self.adapted is None:
             return self.model
@@ -44,13 +44,11 @@ class Trainee:
             return self._dequantized()
         return copy.deepcopy(self.adapted).merge_and_unload()
 
-    def _dequantized(self) -> "PreTrainedModel":
+    def _dequantized(self) -> PreTrainedModel:
         """The weights of quantised layers with their adapters, in fp32, on the CPU.
 
         peft's own merge would round them to 4 bits again.
         """
-        from torch.nn import Linear
-
         config = copy.deepcopy(self.model.config)
         for name in ("quantization_config", "_pre_quantization_dtype"):
             vars(config).pop(name, None)
@@ -64,16 +62,14 @@ class Trainee:
         weights = {
             f"{name}.weight": weight_of(self.model.get_submodule(name)).cpu()
             for name, module in plain.named_modules()
-            if isinstance(module, Linear)
+            if isinstance(module, nn.Linear)
         }
         plain.load_state_dict({name: state.get(name) for name in plain.state_dict()} | weights)
         return plain.eval()
 
 
-def weight_of(module: Any) -> "torch.Tensor":
+def weight_of(module: Any) -> torch.Tensor:
     """The matrix that a linear layer multiplies by, adapters and quantisation included."""
-    import torch
-
     eye = torch.eye(module.in_features, device=module.weight.device)
     return (module(eye) - module(torch.zeros_like(eye[:1]))).detach().float().T.contiguous()
 
@@ -84,9 +80,6 @@ def quantization() -> Any:
     Raises:
         AdapterError: there is no CUDA device, or no bitsandbytes.
     """
-    import torch
-    from transformers import BitsAndBytesConfig
-
     if not torch.cuda.is_available():
         raise AdapterError(
             "quantize_base (QLoRA) needs a CUDA device and there is none: set it to false, "
@@ -105,7 +98,7 @@ def quantization() -> Any:
     )
 
 
-def prepare(model: "PreTrainedModel", config: TrainingConfig) -> Trainee:
+def prepare(model: PreTrainedModel, config: TrainingConfig) -> Trainee:
     """Freeze what is not to be trained, add adapters, set the dropout; the model is changed.
 
     Raises:
@@ -127,8 +120,6 @@ def prepare(model: "PreTrainedModel", config: TrainingConfig) -> Trainee:
 
 
 def _set_dropout(model: Any, rate: float) -> None:
-    from torch import nn
-
     for name in _DROPOUT:
         if hasattr(model.config, name):
             setattr(model.config, name, rate)
@@ -139,7 +130,7 @@ def _set_dropout(model: Any, rate: float) -> None:
             module.dropout = rate
 
 
-def _with_adapters(model: "PreTrainedModel", config: TrainingConfig) -> Trainee:
+def _with_adapters(model: PreTrainedModel, config: TrainingConfig) -> Trainee:
     """LoRA in all linear layers of an encoder-decoder; of an encoder in those that peft names."""
     from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICES
@@ -163,8 +154,6 @@ def _with_adapters(model: "PreTrainedModel", config: TrainingConfig) -> Trainee:
 
 def _freeze(model: Any, config: TrainingConfig) -> None:
     """Freeze embeddings, the encoder without them, and the first blocks of every stack."""
-    from torch import nn
-
     embeddings = model.get_input_embeddings()
     text_to_text = model.config.is_encoder_decoder
     encoder = model.get_encoder() if text_to_text else model.base_model

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from qa_assets.core import files
-
-if TYPE_CHECKING:
-    import torch
 
 logger = logging.getLogger(__name__)
 _STATE, _WEIGHTS, _OPTIMIZER = "state.json", "weights.safetensors", "optimizer.safetensors"
@@ -83,8 +83,8 @@ def save(
     out: Path,
     fingerprint: dict[str, Any],
     state: TrainerState,
-    parameters: "dict[str, torch.nn.Parameter]",
-    optimizer: "torch.optim.Optimizer",
+    parameters: dict[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Write a checkpoint, then remove the one before.
 
@@ -113,16 +113,14 @@ def save(
 def restore(
     out: Path,
     fingerprint: dict[str, Any],
-    parameters: "dict[str, torch.nn.Parameter]",
-    optimizer: "torch.optim.Optimizer",
+    parameters: dict[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
 ) -> TrainerState:
     """Load weights and optimiser from the last checkpoint, if there is one; returns the state.
 
     Raises:
         TrainingError: the checkpoint is of another training.
     """
-    import torch
-
     paths = checkpoints(out)
     if not paths:
         return TrainerState()
@@ -173,8 +171,6 @@ def clear(out: Path) -> None:
 @contextmanager
 def room_for(path: Path) -> Iterator[None]:
     """Raise `TrainingError` where writing fails because the disk is full."""
-    from safetensors import SafetensorError
-
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -188,16 +184,12 @@ def room_for(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_tensors(tensors: "dict[str, torch.Tensor]", path: Path) -> None:
+def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Write tensors as safetensors."""
-    from safetensors.torch import save_file
-
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
 
 
-def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read what `write_tensors` wrote."""
-    from safetensors.torch import load_file
-
     tensors: dict[str, torch.Tensor] = load_file(path)
     return tensors

@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from filelock import FileLock
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from qa_assets.core import files
 from qa_assets.core.examples import Example, read_examples
@@ -25,10 +27,6 @@ from qa_assets.models import tokenization
 from qa_assets.models.family import family
 from qa_assets.models.tokenization import EncodedPrompt
 from qa_assets.training.config import TrainingConfig
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 _VERSION = 2  # of the cache's format
@@ -63,10 +61,8 @@ class Sequences:
         """Tokens of each text."""
         return np.diff(self.offsets)
 
-    def padded(self, numbers: list[int], value: int) -> "torch.Tensor":
+    def padded(self, numbers: list[int], value: int) -> torch.Tensor:
         """Some texts as a tensor of shape [texts, longest text], `value` on the right."""
-        import torch
-
         out = np.full((len(numbers), self.lengths[numbers].max()), value, np.int64)
         for row, number in enumerate(numbers):
             start, end = self.offsets[number], self.offsets[number + 1]
@@ -98,7 +94,7 @@ class Dataset:
             digest.update(np.ascontiguousarray(texts.offsets).data)
         return digest.hexdigest()
 
-    def batch(self, numbers: list[int], pad_id: int) -> "dict[str, torch.Tensor]":
+    def batch(self, numbers: list[int], pad_id: int) -> dict[str, torch.Tensor]:
         """The arguments of `TaskModel.loss` for some prompts."""
         input_ids = self.sources.padded(numbers, pad_id)
         return {
@@ -124,7 +120,7 @@ class Dataset:
 def load(
     path: Path,
     task: Task,
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: PreTrainedTokenizerBase,
     config: TrainingConfig,
     cache: Path | None = None,
     limit: int | None = None,
@@ -169,7 +165,7 @@ def _code_of(task: Task) -> str:
 def encode(
     examples: Sequence[Example],
     task: Task,
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: PreTrainedTokenizerBase,
     config: TrainingConfig,
 ) -> Dataset:
     """Tokenise examples, long ones in windows; what is too long all the same is cut at its end."""

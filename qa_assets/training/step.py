@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import get_scheduler
 
 from qa_assets.models import base_model
 from qa_assets.models.task_model import TaskModel
 from qa_assets.training import dataset
 from qa_assets.training.checkpoint import DivergedError, TrainingError
 from qa_assets.training.config import TrainingConfig
-
-if TYPE_CHECKING:
-    import torch
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -33,20 +33,16 @@ class Processes:
     rank: int = 0
     world_size: int = 1
 
-    def agree(self, value: float, device: "torch.device") -> float:
+    def agree(self, value: float, device: torch.device) -> float:
         """The value of rank 0."""
-        import torch
-
         if self.world_size == 1:
             return value
         tensor = torch.tensor([value], device=device, dtype=torch.float64)
         torch.distributed.broadcast(tensor, 0)
         return float(tensor.item())
 
-    def mean(self, value: "torch.Tensor") -> "torch.Tensor":
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over all processes; changes the tensor."""
-        import torch
-
         if self.world_size > 1:
             torch.distributed.all_reduce(value)
             value /= self.world_size
@@ -64,7 +60,7 @@ class Meter:
         self.since = time.monotonic()
         self.examples = self.tokens = self.places = 0
 
-    def count(self, batch: "dict[str, torch.Tensor]") -> None:
+    def count(self, batch: dict[str, torch.Tensor]) -> None:
         """Count a batch of `dataset.Dataset`; tokens are those of sources and targets."""
         self.examples += len(batch["labels"])
         self.tokens += int(batch["attention_mask"].sum() + (batch["labels"] >= 0).sum())
@@ -87,11 +83,9 @@ class Meter:
 
 
 def make_optimizer(
-    config: TrainingConfig, parameters: "list[torch.nn.Parameter]"
-) -> "torch.optim.Optimizer":
+    config: TrainingConfig, parameters: list[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
     """The optimiser that the configuration names."""
-    import torch
-
     if config.optimizer == "adafactor":
         return torch.optim.Adafactor(
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay
@@ -106,11 +100,9 @@ def make_optimizer(
 
 
 def learning_rates(
-    config: TrainingConfig, optimizer: "torch.optim.Optimizer", total: int
+    config: TrainingConfig, optimizer: torch.optim.Optimizer, total: int
 ) -> Callable[[float], float]:
     """A function from the number of steps taken, also a fraction, to the learning rate."""
-    from transformers import get_scheduler
-
     name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
     scheduler = get_scheduler(name, optimizer, min(config.warmup_steps, total), total)
     (factor,) = scheduler.lr_lambdas
@@ -124,12 +116,10 @@ class OptimizerStep:
         self,
         config: TrainingConfig,
         trained: TaskModel,
-        optimizer: "torch.optim.Optimizer",
+        optimizer: torch.optim.Optimizer,
         data: dataset.Dataset,
         processes: Processes,
     ) -> None:
-        import torch
-
         self.config, self.model, self.optimizer = config, trained.model, optimizer
         self.data, self.processes = data, processes
         self.pad_id = trained.tokenizer.pad_token_id
@@ -147,8 +137,6 @@ class OptimizerStep:
         Raises:
             TrainingError: memory runs out.
         """
-        import torch
-
         # random numbers, too, follow from seed and step
         torch.manual_seed(hash((self.config.seed, number, self.processes.rank)) & 2**63 - 1)
         self.loss.train()
@@ -189,10 +177,8 @@ class OptimizerStep:
         self.losses.clear()
         return losses
 
-    def _accumulate(self, step: dataset.Step, meter: Meter) -> "torch.Tensor":
+    def _accumulate(self, step: dataset.Step, meter: Meter) -> torch.Tensor:
         """Add up the gradients of this process's parts; returns their loss."""
-        import torch
-
         device, world_size = self.model.device, self.processes.world_size
         targets = int(self.data.targets.lengths[[n for part in step for n in part]].sum())
         parts = dataset.shard(step, self.processes.rank, world_size)

@@ -15,6 +15,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from transformers import set_seed
+
 from qa_assets.core import files
 from qa_assets.core.examples import read_examples
 from qa_assets.core.task import Task
@@ -125,8 +128,6 @@ class Trainer:
 
     def load(self, train_limit: int | None, cache: Path | None) -> None:
         """Load model and data, and take the training's fingerprint."""
-        from transformers import set_seed
-
         config, inputs = self.config, self.inputs
         set_seed(config.seed)  # a new head begins with random numbers
         quantization = adapters.quantization() if config.quantize_base else None
@@ -146,9 +147,6 @@ class Trainer:
 
     def set_up(self) -> None:
         """Choose the weights to train, make the optimiser, and resume from the last checkpoint."""
-        import torch
-        from transformers import set_seed
-
         config = self.config
         set_seed(config.seed)  # adapters begin with random numbers
         self.trainee = adapters.prepare(self.start.model, config)

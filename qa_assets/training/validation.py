@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from qa_assets.core.examples import Example
 from qa_assets.models import base_model
 from qa_assets.models.task_model import TaskModel
@@ -47,8 +49,6 @@ class Validation:
 
         The model gets those weights.
         """
-        import torch
-
         last = len(state.evaluations)
         weights = [
             checkpoint.read_tensors(self._weights(number))

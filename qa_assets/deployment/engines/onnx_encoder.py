@@ -6,27 +6,25 @@ An exported directory holds `model.onnx`, `assets/labels.txt` with a label on ea
 
 import json
 import logging
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from qa_assets.core.examples import Prediction
 from qa_assets.core.files import atomic_directory
 from qa_assets.deployment.engines import pieces
+from qa_assets.deployment.engines.onnx_runtime import in_threads
 from qa_assets.deployment.quantization import int8
 from qa_assets.models import base_model
 from qa_assets.models.logit_bias import CONFIG, ExportError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from onnx import GraphProto
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +35,6 @@ RESERVED_LABEL = "sentence"
 """Spark NLP's probabilities are in a map beside an entry of this name."""
 _IDS, _MASK, _SEGMENTS = "input_ids", "attention_mask", "token_type_ids"
 _MODEL_IDS = "model_ids"
-_LOG_SECONDS = 5.0
 
 
 def export(model_dir: Path, out: Path) -> None:
@@ -51,7 +48,6 @@ def export(model_dir: Path, out: Path) -> None:
         ExportError: Spark NLP could not run this model, or a file of it is missing.
         FileExistsError: `out` exists.
     """
-    import onnx
     from optimum.exporters.onnx import onnx_export_from_model
 
     started = time.monotonic()
@@ -84,22 +80,18 @@ def quantize(onnx_dir: Path, out: Path, keep: Iterable[str]) -> None:
         out: a directory that does not exist, or is empty; written beside and renamed.
         keep: regular expressions of names of products that stay in full precision.
     """
-    import onnx
-
     with atomic_directory(out) as draft:
         shutil.copytree(onnx_dir, draft, dirs_exist_ok=True)
         onnx.save(int8.quantize(onnx.load(onnx_dir / MODEL), keep), draft / MODEL)
 
 
-def _read_as_spark_nlp_does(graph: "GraphProto", ids: "NDArray[np.int64]") -> None:
+def _read_as_spark_nlp_does(graph: GraphProto, ids: NDArray[np.int64]) -> None:
     """Make a graph read what Spark NLP's BertForSequenceClassification feeds to any model.
 
     Args:
         graph: gets an input for segments, if it has none, and a look-up of ids.
         ids: of the model, from `pieces.save`.
     """
-    from onnx import TensorProto, helper, numpy_helper
-
     if _SEGMENTS not in [value.name for value in graph.input]:
         shape = ["batch_size", "sequence_length"]
         graph.input.append(helper.make_tensor_value_info(_SEGMENTS, TensorProto.INT64, shape))
@@ -132,10 +124,8 @@ class OnnxEncoder:
         self._lines = {word: line for line, word in enumerate(vocabulary)}
         self._several = config.get("problem_type") == MULTI_LABEL
 
-    def logits(self, text: str) -> "NDArray[np.float32]":
+    def logits(self, text: str) -> NDArray[np.float32]:
         """The logits of a text, of shape [labels]."""
-        import numpy as np
-
         words = [pieces.START, *self._pieces(text), pieces.END]
         ids = np.array([[self._lines[word] for word in words]])
         feeds = {_IDS: ids, _MASK: np.ones_like(ids), _SEGMENTS: np.zeros_like(ids)}
@@ -145,8 +135,6 @@ class OnnxEncoder:
 
     def classify(self, text: str) -> Prediction:
         """The most probable label, and the probability of each."""
-        import numpy as np
-
         logits = self.logits(text).astype(np.float64)
         if self._several:
             probabilities = 1 / (1 + np.exp(-logits))
@@ -167,21 +155,5 @@ def load(directory: Path, max_tokens: int) -> OnnxEncoder:
 def classify(
     directory: Path, texts: Sequence[str], *, max_tokens: int, threads: int | None = None
 ) -> list[Prediction]:
-    """Classify texts, one by one in each thread.
-
-    Args:
-        directory: what `export` or `quantize` wrote.
-        texts: any number.
-        max_tokens: longer texts are cut at their end.
-        threads: None: as many as cores.
-    """
-    model = load(directory, max_tokens)
-    outputs: list[Prediction] = []
-    logged = time.monotonic()
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-        for output in pool.map(model.classify, texts):
-            outputs.append(output)
-            if time.monotonic() - logged > _LOG_SECONDS:
-                logged = time.monotonic()
-                logger.info("%d of %d texts by ONNX Runtime", len(outputs), len(texts))
-    return outputs
+    """Classify texts, one by one in each thread; longer ones are cut at their end."""
+    return in_threads(load(directory, max_tokens).classify, texts, threads)

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
+import onnx.utils
+from onnx import ModelProto
+
 from qa_assets.core.files import atomic_directory
 from qa_assets.deployment.engines import reshapes, serving_graph
 from qa_assets.deployment.quantization import int8
@@ -24,7 +28,6 @@ from qa_assets.models.logit_bias import CONFIG, ExportError
 from qa_assets.models.tokens import SPIECE
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
     from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
@@ -48,17 +51,13 @@ _SPARK_NLP_CONFIG = {
 class Graphs:
     """A model as ONNX graphs, the decoder split in two as by `serving_graph.split`."""
 
-    encoder: "ModelProto"
-    cross: "ModelProto"
-    step: "ModelProto"
+    encoder: ModelProto
+    cross: ModelProto
+    step: ModelProto
 
 
 def export(model_dir: Path, out: Path) -> None:
-    """Export a Hugging Face directory to ONNX, float32.
-
-    Args:
-        model_dir: a T5ForConditionalGeneration with spiece.model.
-        out: a directory that does not exist, or is empty; see `save`.
+    """Export the Hugging Face directory of a T5 to ONNX, float32.
 
     Raises:
         ExportError: Spark NLP could not run this model, or a file of it is missing.
@@ -72,17 +71,11 @@ def export(model_dir: Path, out: Path) -> None:
 def export_graphs(
     model: "PreTrainedModel", model_dir: Path, token_bias: dict[int, float]
 ) -> Graphs:
-    """Export a model in memory, in full precision.
+    """Export a model in memory, that of the directory or one with prepared weights.
 
     The logits include the biases of `logit_bias`; without its exclusions Spark NLP would fail on
     T5's sentinels.
-
-    Args:
-        model: a T5: that of the directory, or one with prepared weights.
-        model_dir: has spiece.model.
-        token_bias: see `logit_bias.token_bias`.
     """
-    import onnx.utils
     from optimum.exporters.onnx import onnx_export_from_model
 
     started = time.monotonic()
@@ -121,16 +114,9 @@ def quantize(graphs: Graphs, keep: tuple[str, ...]) -> Graphs:
 def save(graphs: Graphs, model_dir: Path, out: Path) -> None:
     """Write encoder_model.onnx, decoder_model_merged.onnx, assets/spiece.model and config.json.
 
-    Args:
-        graphs: from `export_graphs` or `quantize`.
-        model_dir: of the Hugging Face model.
-        out: a directory that does not exist, or is empty; written beside and renamed.
-
     Raises:
-        FileExistsError: `out` exists.
+        FileExistsError: `out` exists, and is not empty.
     """
-    import onnx
-
     with atomic_directory(out) as draft:
         onnx.save(serving_graph.source_ids(), draft / ENCODER)
         onnx.save(serving_graph.join(graphs.encoder, graphs.cross, graphs.step), draft / DECODER)

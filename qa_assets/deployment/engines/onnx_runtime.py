@@ -6,11 +6,11 @@ For checks and for comparing recipes: `serving` runs the same graphs in Spark NL
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qa_assets.core.examples import Prediction
 from qa_assets.deployment.engines import serving_graph
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _PAD, _END, _UNKNOWN = 0, 1, 2
 _LOG_SECONDS = 5.0
+T = TypeVar("T")
 
 
 class OnnxModel:
@@ -84,23 +85,22 @@ def load(directory: Path) -> OnnxModel:
 def generate(
     directory: Path, sources: Sequence[str], *, max_new_tokens: int, threads: int | None = None
 ) -> list[Prediction]:
-    """Decode sources greedily, one by one in each thread.
+    """Decode sources greedily, one by one in each thread; without confidences.
 
-    Args:
-        directory: what `onnx_export.save` wrote.
-        sources: of prompts; a blank source gets an empty text.
-        max_new_tokens: of an output, its end included.
-        threads: None: as many as cores.
-
-    Returns:
-        The output for each source; without confidences.
+    A blank source gets an empty text. `max_new_tokens` is of an output, its end included.
     """
     model = load(directory)
-    outputs: list[Prediction] = []
+    texts = in_threads(lambda source: model.generate(source, max_new_tokens), sources, threads)
+    return list(map(Prediction, texts))
+
+
+def in_threads(ask: Callable[[str], T], sources: Sequence[str], threads: int | None) -> list[T]:
+    """What a model says to each source, in so many threads or as many as cores; logs progress."""
+    outputs: list[T] = []
     logged = time.monotonic()
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-        for text in pool.map(lambda source: model.generate(source, max_new_tokens), sources):
-            outputs.append(Prediction(text))
+        for output in pool.map(ask, sources):
+            outputs.append(output)
             if time.monotonic() - logged > _LOG_SECONDS:
                 logged = time.monotonic()
                 logger.info("%d of %d outputs by ONNX Runtime", len(outputs), len(sources))

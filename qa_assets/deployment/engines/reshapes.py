@@ -1,12 +1,12 @@
 """A simplification of exported graphs: constant shapes for reshapes that keep their first axis."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+import numpy as np
+from onnx import ModelProto, NodeProto, numpy_helper
 
 
-def keep_first_axes(model: "ModelProto") -> None:
+def keep_first_axes(model: ModelProto) -> None:
     """Replace computed shapes [length of the first axis, ...] by constants [0, ...], in place.
 
     transformers' attention reshapes to [batch, -1, heads, size] and reads the batch size from the
@@ -14,9 +14,6 @@ def keep_first_axes(model: "ModelProto") -> None:
     which depend on nothing else of the decoder, to its states. In a Reshape, 0 keeps an axis as it
     is. Nodes that become unused stay; `onnx.utils.Extractor` leaves them out.
     """
-    import numpy as np
-    from onnx import numpy_helper
-
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
     constants: dict[str, Any] = {
@@ -44,9 +41,7 @@ def keep_first_axes(model: "ModelProto") -> None:
     )
 
 
-def _is_first_length(
-    name: str, producers: "dict[str, NodeProto]", constants: dict[str, Any]
-) -> bool:
+def _is_first_length(name: str, producers: dict[str, NodeProto], constants: dict[str, Any]) -> bool:
     """Whether a value is the length of the first axis of a tensor, as a shape of one axis."""
     for operation in ("Unsqueeze", "Gather", "Shape"):
         node = producers.get(name)

@@ -21,12 +21,20 @@ The keys and values of the cross-attention are computed once, as usual.
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+    utils,
+)
 
 IDS = "input_ids"
 MASK = "encoder_attention_mask"
@@ -36,7 +44,7 @@ LOGITS = "logits"
 _ALL_IDS = "all_ids"
 
 
-def split(decoder: "ModelProto", bias: "NDArray[np.float32]") -> "tuple[ModelProto, ModelProto]":
+def split(decoder: ModelProto, bias: NDArray[np.float32]) -> tuple[ModelProto, ModelProto]:
     """Split a decoder without past, as optimum exports it, into what runs once and every step.
 
     Args:
@@ -48,8 +56,6 @@ def split(decoder: "ModelProto", bias: "NDArray[np.float32]") -> "tuple[ModelPro
         from these, the mask and all output ids to the logits of the last position, up to the
         largest.
     """
-    from onnx import helper, numpy_helper, utils
-
     presents = [output.name for output in decoder.graph.output if ".encoder." in output.name]
     _read_presents(decoder.graph, presents)
     extractor = utils.Extractor(decoder)
@@ -88,10 +94,8 @@ def split(decoder: "ModelProto", bias: "NDArray[np.float32]") -> "tuple[ModelPro
     return cross, step
 
 
-def source_ids() -> "ModelProto":
+def source_ids() -> ModelProto:
     """The graph in place of the encoder: ids [batch, tokens] as floats [batch, tokens, 1]."""
-    from onnx import TensorProto, helper, numpy_helper
-
     shape = ["batch_size", "encoder_sequence_length"]
     return helper.make_model(
         helper.make_graph(
@@ -112,11 +116,8 @@ def source_ids() -> "ModelProto":
     )
 
 
-def join(encoder: "ModelProto", cross: "ModelProto", step: "ModelProto") -> "ModelProto":
+def join(encoder: ModelProto, cross: ModelProto, step: ModelProto) -> ModelProto:
     """The merged decoder: an encoder and the results of `split`, quantised or not."""
-    import onnx
-    from onnx import TensorProto, helper
-
     weights, names = _weights([encoder.graph, cross.graph, step.graph])
 
     presents = [output.name for output in cross.graph.output]
@@ -192,13 +193,11 @@ def join(encoder: "ModelProto", cross: "ModelProto", step: "ModelProto") -> "Mod
     return model
 
 
-def _read_presents(graph: "GraphProto", presents: Sequence[str]) -> None:
+def _read_presents(graph: GraphProto, presents: Sequence[str]) -> None:
     """Let other transpositions of a present's input transpose the present, which can be cut off.
 
     The keys are transposed twice; the exporter folds that into two transpositions of one tensor.
     """
-    from onnx import helper
-
     for present in [node for node in graph.node if node.output[0] in presents]:
         order = list(present.attribute[0].ints)
         for node in graph.node:
@@ -213,16 +212,12 @@ def _past(present: str) -> str:
     return present.replace("present", "past_key_values")
 
 
-def _cache(name: str, heads: int | str) -> "ValueInfoProto":
-    from onnx import TensorProto, helper
-
+def _cache(name: str, heads: int | str) -> ValueInfoProto:
     shape = ["batch_size", heads, f"{name}_positions", f"{name}_size"]
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _branch(name: str, nodes: "Sequence[NodeProto]", outputs: Sequence[str]) -> "GraphProto":
-    from onnx import TensorProto, helper
-
+def _branch(name: str, nodes: Sequence[NodeProto], outputs: Sequence[str]) -> GraphProto:
     types = {_ALL_IDS: TensorProto.INT64}
     values = [
         helper.make_tensor_value_info(output, types.get(output, TensorProto.FLOAT), None)
@@ -231,10 +226,8 @@ def _branch(name: str, nodes: "Sequence[NodeProto]", outputs: Sequence[str]) -> 
     return helper.make_graph(nodes, name, [], values)
 
 
-def _inlined(graph: "GraphProto", prefix: str, names: dict[str, str]) -> "list[NodeProto]":
+def _inlined(graph: GraphProto, prefix: str, names: dict[str, str]) -> list[NodeProto]:
     """The nodes of a graph with renamed inputs, and a prefix before the names within it."""
-    from onnx import NodeProto
-
     outputs = {output.name for output in graph.output}
     inner = {name for node in graph.node for name in node.output} - outputs
     names = names | {name: f"{prefix}{name}" for name in inner}
@@ -249,10 +242,8 @@ def _inlined(graph: "GraphProto", prefix: str, names: dict[str, str]) -> "list[N
     return result
 
 
-def _weights(graphs: "Sequence[GraphProto]") -> "tuple[list[TensorProto], list[dict[str, str]]]":
+def _weights(graphs: Sequence[GraphProto]) -> tuple[list[TensorProto], list[dict[str, str]]]:
     """The initialisers of graphs without duplicates; and for each graph new names by old."""
-    from onnx import TensorProto
-
     tensors: dict[bytes, TensorProto] = {}
     names: list[dict[str, str]] = []
     for graph in graphs:
@@ -267,7 +258,5 @@ def _weights(graphs: "Sequence[GraphProto]") -> "tuple[list[TensorProto], list[d
     return list(tensors.values()), names
 
 
-def _integers(*values: int) -> "NDArray[np.int64]":
-    import numpy as np
-
+def _integers(*values: int) -> NDArray[np.int64]:
     return np.array(values, dtype=np.int64)

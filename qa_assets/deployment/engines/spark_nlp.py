@@ -8,15 +8,17 @@ import logging
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from pyspark.ml import PipelineModel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as sf
+from pyspark.sql.types import StringType
+from sparknlp.annotator import T5Transformer
+from sparknlp.base import DocumentAssembler
 
 from qa_assets.core.files import atomic_directory
 from qa_assets.deployment.engines.onnx_export import DECODER, ENCODER, SENTENCE_PIECE
 from qa_assets.models.logit_bias import CONFIG
-
-if TYPE_CHECKING:
-    from pyspark.ml import PipelineModel
-    from pyspark.sql import DataFrame, SparkSession
 
 logger = logging.getLogger(__name__)
 
@@ -30,31 +32,14 @@ class SparkNlpError(RuntimeError):
     """A model that cannot be imported or loaded; the message says why and what to do."""
 
 
-def import_onnx(spark: "SparkSession", onnx_dir: Path, out: Path, *, max_new_tokens: int) -> None:
-    """Save the Spark NLP pipeline of an exported model.
-
-    Args:
-        spark: a session that has imported no other model yet.
-        onnx_dir: what `onnx_export.save` wrote.
-        out: a directory that does not exist, or is empty; written beside and renamed.
-        max_new_tokens: of an output, its end included.
+def import_onnx(spark: SparkSession, onnx_dir: Path, out: Path, *, max_new_tokens: int) -> None:
+    """Save the Spark NLP pipeline of what `onnx_export.save` wrote in the new directory `out`.
 
     Raises:
         SparkNlpError: `onnx_dir` is not an exported model, or this session has imported one before.
         FileExistsError: `out` exists.
     """
-    from pyspark.ml import PipelineModel
-    from sparknlp.annotator import T5Transformer
-    from sparknlp.base import DocumentAssembler
-
-    for name in (ENCODER, DECODER, SENTENCE_PIECE, CONFIG):
-        if not (onnx_dir / name).is_file():
-            raise SparkNlpError(f"{onnx_dir} has no {name}: export the model to ONNX first")
-    if any(Path(file).name == ENCODER for file in spark.sparkContext.listFiles):
-        raise SparkNlpError(
-            f"cannot import {onnx_dir}: this session has imported a model before, and Spark NLP"
-            " would mix up their files: import it in a new session, or load saved pipelines"
-        )
+    require_importable(spark, onnx_dir, ENCODER, DECODER, SENTENCE_PIECE, CONFIG)
     started = time.monotonic()
     with atomic_directory(out) as draft:
         with tempfile.TemporaryDirectory() as view:
@@ -72,15 +57,24 @@ def import_onnx(spark: "SparkSession", onnx_dir: Path, out: Path, *, max_new_tok
     logger.info("imported %s into Spark NLP in %.1f s", onnx_dir, time.monotonic() - started)
 
 
-def load_pipeline(spark: "SparkSession", directory: Path) -> "PipelineModel":
+def require_importable(spark: SparkSession, onnx_dir: Path, graph: str, *others: str) -> None:
+    """Raise `SparkNlpError` where a file is missing, or the session has imported another graph."""
+    for name in (graph, *others):
+        if not (onnx_dir / name).is_file():
+            raise SparkNlpError(f"{onnx_dir} has no {name}: export the model to ONNX first")
+    if any(Path(file).name == graph for file in spark.sparkContext.listFiles):
+        raise SparkNlpError(
+            f"cannot import {onnx_dir}: this session has imported a model before, and Spark NLP"
+            " would mix up their files: import it in a new session, or load saved pipelines"
+        )
+
+
+def load_pipeline(spark: SparkSession, directory: Path) -> PipelineModel:
     """Load a pipeline that `import_onnx` saved. A session may load any number of them.
 
     Raises:
         SparkNlpError: there is none in `directory`.
     """
-    import sparknlp.annotator  # noqa: F401 - registers the classes that the reader looks up by name
-    from pyspark.ml import PipelineModel
-
     if not (directory / "metadata").is_dir():
         raise SparkNlpError(f"{directory} holds no saved pipeline: import the model first")
     started = time.monotonic()
@@ -90,27 +84,18 @@ def load_pipeline(spark: "SparkSession", directory: Path) -> "PipelineModel":
 
 
 def generate(
-    pipeline: "PipelineModel", frame: "DataFrame", *, source: str = "source", output: str = "output"
-) -> "DataFrame":
-    """Add the outputs for the sources of a frame.
+    pipeline: PipelineModel, frame: DataFrame, *, source: str = "source", output: str = "output"
+) -> DataFrame:
+    """Add the outputs for a column of sources, a text or an array of texts, to a frame.
 
     Lazy: each action on the result runs the model again, unless it is persisted. If Spark NLP fails
     on a source, the action fails; Spark NLP's log says why.
-
-    Args:
-        pipeline: from `load_pipeline`.
-        frame: any frame with a column `source`, a text or an array of texts.
-        source: name of that column.
-        output: name of the column to add, or to replace.
 
     Returns:
         The frame, its rows and other columns unchanged, with the outputs as a column like the
         sources: a text, "" where the source is blank or null; or an array with a text for each
         source that is neither.
     """
-    from pyspark.sql import functions as sf
-    from pyspark.sql.types import StringType
-
     single = isinstance(frame.schema[source].dataType, StringType)
     sources = sf.array(source) if single else sf.coalesce(source, sf.array())
     # for a blank text Spark NLP would make up an output

@@ -7,16 +7,17 @@ pieces of its own tokenizer. A saved pipeline is loaded by `spark_nlp.load_pipel
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as sf
+from sparknlp.annotator import BertForSequenceClassification, Tokenizer
+from sparknlp.base import DocumentAssembler
 
 from qa_assets.core.files import atomic_directory
 from qa_assets.deployment.engines.onnx_encoder import LABELS, MODEL
 from qa_assets.deployment.engines.pieces import UNKNOWN, VOCABULARY
-from qa_assets.deployment.engines.spark_nlp import SparkNlpError
-
-if TYPE_CHECKING:
-    from pyspark.ml import PipelineModel
-    from pyspark.sql import Column, DataFrame, SparkSession
+from qa_assets.deployment.engines.spark_nlp import require_importable
 
 logger = logging.getLogger(__name__)
 
@@ -26,36 +27,18 @@ _BATCH = 8
 
 
 def import_onnx(
-    spark: "SparkSession", onnx_dir: Path, out: Path, *, max_tokens: int, exclusive: bool
+    spark: SparkSession, onnx_dir: Path, out: Path, *, max_tokens: int, exclusive: bool
 ) -> None:
-    """Save the Spark NLP pipeline of an exported model.
+    """Save the Spark NLP pipeline of what `onnx_encoder` wrote in the new directory `out`.
 
     On plain text, without `classify`, the pipeline splits words by Spark NLP's own rules, which fit
-    a BERT, and fit it nearly.
-
-    Args:
-        spark: a session that has imported no other model yet.
-        onnx_dir: what `onnx_encoder` wrote.
-        out: a directory that does not exist, or is empty; written beside and renamed.
-        max_tokens: longer texts are cut at their end.
-        exclusive: whether a text has one label, rather than any number of them.
+    a BERT, and fit it nearly. A text that is not `exclusive` has any number of labels.
 
     Raises:
         SparkNlpError: `onnx_dir` is not an exported model, or this session has imported one before.
         FileExistsError: `out` exists.
     """
-    from pyspark.ml import Pipeline
-    from sparknlp.annotator import BertForSequenceClassification, Tokenizer
-    from sparknlp.base import DocumentAssembler
-
-    for name in (MODEL, VOCABULARY, LABELS):
-        if not (onnx_dir / name).is_file():
-            raise SparkNlpError(f"{onnx_dir} has no {name}: export the model to ONNX first")
-    if any(Path(file).name == MODEL for file in spark.sparkContext.listFiles):
-        raise SparkNlpError(
-            f"cannot import {onnx_dir}: this session has imported a model before, and Spark NLP"
-            " would mix up their files: import it in a new session, or load saved pipelines"
-        )
+    require_importable(spark, onnx_dir, MODEL, VOCABULARY, LABELS)
     started = time.monotonic()
     with atomic_directory(out) as draft:
         model = (
@@ -76,25 +59,12 @@ def import_onnx(
     logger.info("imported %s into Spark NLP in %.1f s", onnx_dir, time.monotonic() - started)
 
 
-def classify(
-    pipeline: "PipelineModel", frame: "DataFrame", *, source: str, output: str
-) -> "DataFrame":
-    """Add the probabilities of the labels.
+def classify(pipeline: PipelineModel, frame: DataFrame, *, source: str, output: str) -> DataFrame:
+    """Add the probabilities of the labels to a frame with a column of a text's pieces, an array.
 
-    Lazy: each action on the result runs the model again, unless it is persisted.
-
-    Args:
-        pipeline: from `spark_nlp.load_pipeline`.
-        frame: any frame with a column of a text's pieces, an array of texts.
-        source: name of that column.
-        output: name of the column to add, or to replace.
-
-    Returns:
-        The frame, its rows and other columns unchanged, with a map from label to probability; null
-        where there are no pieces.
+    Lazy: each action on the result runs the model again, unless it is persisted. A probability by
+    label is a map; null where there are no pieces.
     """
-    from pyspark.sql import functions as sf
-
     known = sf.coalesce(source, sf.array())
     # an empty array would shift the outputs of the rows after it
     texts = sf.when(sf.size(known) > 0, known).otherwise(sf.array(sf.lit(UNKNOWN)))
@@ -118,10 +88,8 @@ def classify(
     )
 
 
-def _annotation(kind: str, text: "Column") -> "Column":
+def _annotation(kind: str, text: Column) -> Column:
     """A Spark NLP annotation; all of a row begin and end at 0, which puts them in one sentence."""
-    from pyspark.sql import functions as sf
-
     return sf.struct(
         sf.lit(kind).alias("annotatorType"),
         sf.lit(0).alias("begin"),

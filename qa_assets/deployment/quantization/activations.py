@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -18,27 +16,18 @@ class ActivationStatistics:
         xtx: X'X, of shape [channels, channels].
     """
 
-    maxima: "dict[str, torch.Tensor]"
-    xtx: "dict[str, torch.Tensor]"
+    maxima: dict[str, torch.Tensor]
+    xtx: dict[str, torch.Tensor]
 
 
 def activation_statistics(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     sources: Sequence[str],
     *,
     max_new_tokens: int,
 ) -> ActivationStatistics:
-    """Decode calibration prompts one by one, and collect the inputs of all linear layers.
-
-    Args:
-        model: a T5, in full precision.
-        tokenizer: the model's.
-        sources: of prompts like those that will be served.
-        max_new_tokens: of an output, its end included.
-    """
-    import torch
-
+    """Decode sources like those that will be served, and collect the inputs of linear layers."""
     statistics = ActivationStatistics({}, {})
 
     def update(name: str, inputs: torch.Tensor) -> None:

@@ -13,11 +13,9 @@ and adds no rounding error.
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
+import torch
+from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +24,7 @@ _DAMPING = 0.01  # of the mean of H's diagonal, as in the paper
 _BLOCK = 128
 
 
-def round_weights(model: "PreTrainedModel", xtx: "Mapping[str, torch.Tensor]") -> None:
+def round_weights(model: PreTrainedModel, xtx: Mapping[str, torch.Tensor]) -> None:
     """Round the weights of all linear layers in place, except those shared with embeddings.
 
     Args:
@@ -43,15 +41,13 @@ def round_weights(model: "PreTrainedModel", xtx: "Mapping[str, torch.Tensor]") -
     logger.info("GPTQ: %d weights in %.1f s", len(xtx), time.monotonic() - started)
 
 
-def rounded(weight: "torch.Tensor", xtx: "torch.Tensor") -> "torch.Tensor":
+def rounded(weight: torch.Tensor, xtx: torch.Tensor) -> torch.Tensor:
     """A weight, rounded to its grid.
 
     Args:
         weight: of shape [outputs, inputs].
         xtx: of shape [inputs, inputs].
     """
-    import torch
-
     columns = weight.T.contiguous()  # of the weight; as rows here, contiguous in memory
     largest, largest_column = columns.abs().max(dim=0)
     step = largest.clamp(min=torch.finfo(weight.dtype).tiny) / _LARGEST
@@ -71,10 +67,8 @@ def rounded(weight: "torch.Tensor", xtx: "torch.Tensor") -> "torch.Tensor":
     return columns.T
 
 
-def _inverse_factor(xtx: "torch.Tensor") -> "torch.Tensor":
+def _inverse_factor(xtx: torch.Tensor) -> torch.Tensor:
     """The upper Cholesky factor of the inverse of a damped matrix."""
-    import torch
-
     xtx = xtx.double()
     damped = xtx + torch.eye(len(xtx)) * (_DAMPING * xtx.diagonal().mean() + 1e-12)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))

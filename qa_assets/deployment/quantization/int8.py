@@ -11,12 +11,12 @@ products in 16 bits on CPUs without VNNI, where they saturate; with VNNI both ru
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from onnx import ModelProto, NodeProto
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, numpy_helper
+from onnx.helper import make_node, make_opsetid
 
 _LARGEST = 127
 _ZERO_POINT = 128
@@ -25,7 +25,7 @@ _DOMAIN = "com.microsoft"
 _MAXIMA, _SCALED, _QUANTIZED = "rows_largest", "rows_scaled", "rows_quantized"
 
 
-def quantize(model: "ModelProto", keep: Iterable[str]) -> "ModelProto":
+def quantize(model: ModelProto, keep: Iterable[str]) -> ModelProto:
     """Quantise the products of a graph with constant weights.
 
     Weights are quantised by output channel now; activations by row at run time.
@@ -34,9 +34,6 @@ def quantize(model: "ModelProto", keep: Iterable[str]) -> "ModelProto":
         model: a graph without branches, with weights as initialisers; it is not changed.
         keep: regular expressions of names of products that stay in full precision.
     """
-    from onnx import ModelProto, numpy_helper
-    from onnx.helper import make_opsetid
-
     result = ModelProto()
     result.CopyFrom(model)
     graph = result.graph
@@ -74,18 +71,14 @@ def quantize(model: "ModelProto", keep: Iterable[str]) -> "ModelProto":
 
 
 def _quantize_columns(
-    weight: "NDArray[np.float32]",
-) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
+    weight: NDArray[np.float32],
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """A weight in eight bits, and the scale of each of its columns."""
-    import numpy as np
-
     scale = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny) / _LARGEST
     return (np.rint(weight / scale) + _ZERO_POINT).astype(np.uint8), scale.astype(np.float32)
 
 
-def _constants() -> "dict[str, NDArray[np.generic]]":
-    import numpy as np
-
+def _constants() -> dict[str, NDArray[np.generic]]:
     return {
         "row_scale": np.array(1 / _LARGEST, np.float32),
         "zero_point": np.array(_ZERO_POINT, np.uint8),
@@ -93,10 +86,8 @@ def _constants() -> "dict[str, NDArray[np.generic]]":
     }
 
 
-def _quantize_rows(activations: str) -> "list[NodeProto]":
+def _quantize_rows(activations: str) -> list[NodeProto]:
     """Nodes for the largest magnitude of each row, and for the quantised rows divided by it."""
-    from onnx.helper import make_node
-
     maxima, scaled, quantized = (f"{activations}_{name}" for name in (_MAXIMA, _SCALED, _QUANTIZED))
     return [
         make_node("Abs", [activations], [f"{maxima}_abs"]),
@@ -107,10 +98,8 @@ def _quantize_rows(activations: str) -> "list[NodeProto]":
     ]
 
 
-def _product(node: "NodeProto", weight: str) -> "list[NodeProto]":
+def _product(node: NodeProto, weight: str) -> list[NodeProto]:
     """Nodes that multiply the results of `_quantize_rows` and `_quantize_columns`."""
-    from onnx.helper import make_node
-
     activations, out = node.input[0], node.output[0]
     inputs = [f"{activations}_{_QUANTIZED}", f"{weight}_quantized", "row_scale", f"{weight}_scale"]
     return [

@@ -21,17 +21,9 @@ def prepare_weights(
     *,
     max_new_tokens: int,
 ) -> dict[float, Path]:
-    """Write a Hugging Face directory below `out` for each migration strength.
+    """Write a Hugging Face directory below `out` for each alpha of `smoothquant.smooth`.
 
-    Args:
-        model_dir: a Hugging Face directory.
-        out: gets a directory for each alpha.
-        alphas: see `smoothquant.smooth`.
-        sources: calibration prompts.
-        max_new_tokens: of an output, its end included.
-
-    Returns:
-        The directories by alpha.
+    `sources` are those of prompts to calibrate with. Returns the directories by alpha.
     """
     model, tokenizer = base_model.load(model_dir)
     statistics = activation_statistics(model, tokenizer, sources, max_new_tokens=max_new_tokens)

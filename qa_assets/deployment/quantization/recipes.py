@@ -8,17 +8,14 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.task import Task
-from qa_assets.deployment.engines import (
-    onnx_encoder,
-    onnx_export,
-    onnx_runtime,
-)
+from qa_assets.deployment.engines import onnx_encoder, onnx_export, onnx_runtime
 from qa_assets.deployment.parity import paired_loss, primary_scores
 from qa_assets.models import base_model, ctranslate2, logit_bias
 
@@ -26,13 +23,15 @@ logger = logging.getLogger(__name__)
 
 FP32, INT8 = "fp32", "int8"
 """Names of the output directories."""
-MOST_LOSS, MOST_LOSS_BOUND = 0.3, 0.5
+MAX_MEAN_LOSS, MAX_LOSS_BOUND = 0.3, 0.5
 """Percent of the primary metric that a recipe may lose: mean, and upper end of the interval."""
 TIMING_NOISE = 1.15
 """Timing-noise tolerance: CPU times within this factor count as equal."""
 
 Generate = Callable[[Path, Sequence[str]], list[Prediction]]
 """The outputs of the model in a directory for sources."""
+Models = Iterator[tuple[str, Path]]
+"""Names of recipes, and directories of models."""
 
 
 @dataclass(frozen=True)
@@ -84,18 +83,12 @@ class Measurement:
     @property
     def good(self) -> bool:
         """Whether the loss is within bounds."""
-        return self.loss < MOST_LOSS and self.loss_interval[1] < MOST_LOSS_BOUND
+        return self.loss < MAX_MEAN_LOSS and self.loss_interval[1] < MAX_LOSS_BOUND
 
 
 @dataclass(frozen=True)
 class RecipeData:
-    """What candidates are compared on.
-
-    Attributes:
-        task: of the examples.
-        examples: neither trained nor calibrated on.
-        max_new_tokens: of an output, its end included.
-    """
+    """What candidates are compared on: examples neither trained nor calibrated on."""
 
     task: Task
     examples: Sequence[Example]
@@ -111,12 +104,8 @@ def export_best(
 ) -> tuple[str, list[Measurement]]:
     """Export to ONNX, in full precision and by the best recipe.
 
-    Args:
-        model_dir: a Hugging Face directory.
-        weights: by alpha the directories of `prepare.prepare_weights`.
-        out: gets `fp32` and, if a recipe is good enough, `int8`.
-        recipes: the candidates.
-        data: to compare them on.
+    `weights` has the directories of `prepare.prepare_weights` by alpha. `out` gets `fp32` and, if a
+    recipe is good enough, `int8`.
 
     Returns:
         The name of the chosen recipe, `fp32` if none is good enough; and all measurements, full
@@ -124,18 +113,19 @@ def export_best(
     """
     bias = logit_bias.token_bias(model_dir)
     onnx_export.export(model_dir, out / FP32)
-    comparison = _Comparison(data, lambda path, sources: onnx_runtime.generate(
-        path, sources, max_new_tokens=data.max_new_tokens
-    ))  # fmt: skip
-    comparison.measure(FP32, out / FP32)
-    with tempfile.TemporaryDirectory(dir=out) as scratch:
+
+    def generate(path: Path, sources: Sequence[str]) -> list[Prediction]:
+        return onnx_runtime.generate(path, sources, max_new_tokens=data.max_new_tokens)
+
+    def quantized(scratch: Path) -> Models:
         for alpha, prepared in weights.items():
             graphs = onnx_export.export_graphs(base_model.load(prepared)[0], model_dir, bias)
             for recipe in (recipe for recipe in recipes if recipe.alpha == alpha):
-                path = Path(scratch) / f"{alpha}-{recipe.kept}"
+                path = scratch / f"{alpha}-{recipe.kept}"
                 onnx_export.save(onnx_export.quantize(graphs, recipe.keep), model_dir, path)
-                comparison.measure(recipe.name, path)
-        return comparison.keep_best(out / INT8)
+                yield recipe.name, path
+
+    return _best(out, data, generate, quantized)
 
 
 def convert_best(
@@ -146,20 +136,19 @@ def convert_best(
     Like `export_best`; but CTranslate2 quantises all weights, so that recipes differ in alpha only.
     """
     bias = logit_bias.token_bias(model_dir)
+    ctranslate2.convert(model_dir, out / FP32, token_bias=bias, quantization="float32")
 
     def generate(path: Path, sources: Sequence[str]) -> list[Prediction]:
         model = ctranslate2.load(path, len(os.sched_getaffinity(0)))
         return ctranslate2.generate(model, sources, max_new_tokens=data.max_new_tokens)
 
-    comparison = _Comparison(data, generate)
-    ctranslate2.convert(model_dir, out / FP32, token_bias=bias, quantization="float32")
-    comparison.measure(FP32, out / FP32)
-    with tempfile.TemporaryDirectory(dir=out) as scratch:
+    def quantized(scratch: Path) -> Models:
         for alpha, prepared in weights.items():
-            path = Path(scratch) / str(alpha)
+            path = scratch / str(alpha)
             ctranslate2.convert(prepared, path, token_bias=bias, quantization="int8")
-            comparison.measure(Recipe(alpha).name, path)
-        return comparison.keep_best(out / INT8)
+            yield Recipe(alpha).name, path
+
+    return _best(out, data, generate, quantized)
 
 
 def export_best_encoder(
@@ -175,61 +164,54 @@ def export_best_encoder(
     def classify(path: Path, sources: Sequence[str]) -> list[Prediction]:
         return onnx_encoder.classify(path, sources, max_tokens=max_tokens)
 
-    comparison = _Comparison(data, classify)
-    comparison.measure(FP32, out / FP32)
-    recipes = [Recipe(None), Recipe(None, (r"layer\.\d+/output/dense/",), "feed-forward ends")]
+    def quantized(scratch: Path) -> Models:
+        feed_forward_ends = (r"layer\.\d+/output/dense/",)
+        for recipe in (Recipe(None), Recipe(None, feed_forward_ends, "feed-forward ends")):
+            onnx_encoder.quantize(out / FP32, scratch / recipe.kept, recipe.keep)
+            yield recipe.name, scratch / recipe.kept
+
+    return _best(out, data, classify, quantized)
+
+
+def _best(
+    out: Path, data: RecipeData, generate: Generate, quantized: Callable[[Path], Models]
+) -> tuple[str, list[Measurement]]:
+    """Measure `out/fp32`, then the models quantised to a scratch directory; keep the best.
+
+    It becomes `out/int8`, unless it is full precision, which stays in its place.
+    """
+    sources = [data.task.prompts(example)[0].source for example in data.examples]
+    groups = [example.group for example in data.examples]
+    measurements: list[Measurement] = []
+    paths = {}
     with tempfile.TemporaryDirectory(dir=out) as scratch:
-        for recipe in recipes:
-            path = Path(scratch) / recipe.kept
-            onnx_encoder.quantize(out / FP32, path, recipe.keep)
-            comparison.measure(recipe.name, path)
-        return comparison.keep_best(out / INT8)
-
-
-class _Comparison:
-    """Measures models one after the other; full precision comes first."""
-
-    def __init__(self, data: RecipeData, generate: Generate) -> None:
-        self._data = data
-        self._generate = generate
-        self._sources = [data.task.prompts(example)[0].source for example in data.examples]
-        self._measurements: list[Measurement] = []
-        self._paths: dict[str, Path] = {}
-        self._full_texts: list[str] = []
-        self._full_scores: list[float] = []
-
-    def measure(self, name: str, path: Path) -> None:
-        task, examples = self._data.task, self._data.examples
-        self._generate(path, self._sources[:2])  # load and warm up
-        started = time.process_time()
-        outputs = self._generate(path, self._sources)
-        cpu_s = time.process_time() - started
-        predictions = [task.resolve([output]) for output in outputs]
-        texts = [prediction.text for prediction in predictions]
-        scores = primary_scores(task, examples, predictions)
-        if not self._measurements:
-            self._full_texts, self._full_scores = texts, scores
-        groups = [example.group for example in examples]
-        loss, loss_interval = paired_loss(groups, self._full_scores, scores)
-        measurement = Measurement(
-            recipe=name,
-            score=100 * sum(scores) / len(scores),
-            loss=loss,
-            loss_interval=loss_interval,
-            cpu_ms=1000 * cpu_s / len(examples),
-            megabytes=sum(file.stat().st_size for file in path.rglob("*")) / 1e6,
-            differing=sum(full != text for full, text in zip(self._full_texts, texts, strict=True)),
-        )
-        logger.info("%s", measurement)
-        self._measurements.append(measurement)
-        self._paths[name] = path
-
-    def keep_best(self, out: Path) -> tuple[str, list[Measurement]]:
-        """Rename the best model to `out`, unless it is full precision, which stays in its place."""
-        name = best_of(self._measurements)
-        if name != FP32:
-            self._paths[name].rename(out)
-        return name, self._measurements
+        for name, path in chain([(FP32, out / FP32)], quantized(Path(scratch))):
+            generate(path, sources[:2])  # load and warm up
+            started = time.process_time()
+            outputs = generate(path, sources)
+            cpu_s = time.process_time() - started
+            predictions = [data.task.resolve([output]) for output in outputs]
+            texts = [prediction.text for prediction in predictions]
+            scores = primary_scores(data.task, data.examples, predictions)
+            if name == FP32:
+                full_texts, full_scores = texts, scores
+            loss, loss_interval = paired_loss(groups, full_scores, scores)
+            measurement = Measurement(
+                recipe=name,
+                score=100 * sum(scores) / len(scores),
+                loss=loss,
+                loss_interval=loss_interval,
+                cpu_ms=1000 * cpu_s / len(sources),
+                megabytes=sum(file.stat().st_size for file in path.rglob("*")) / 1e6,
+                differing=sum(full != text for full, text in zip(full_texts, texts, strict=True)),
+            )
+            logger.info("%s", measurement)
+            measurements.append(measurement)
+            paths[name] = path
+        best = best_of(measurements)
+        if best != FP32:
+            paths[best].rename(out / INT8)
+    return best, measurements
 
 
 def best_of(measurements: Sequence[Measurement]) -> str:

@@ -13,11 +13,10 @@ cross-attention of all decoder layers read the encoder's last norm, and share on
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
+import torch
+from transformers import PreTrainedModel
 
 _SMALLEST = 1e-5
 
@@ -31,8 +30,8 @@ class _Fold:
 
 
 def smooth(
-    model: "PreTrainedModel", maxima: "Mapping[str, torch.Tensor]", alpha: float
-) -> "dict[str, torch.Tensor]":
+    model: PreTrainedModel, maxima: Mapping[str, torch.Tensor], alpha: float
+) -> dict[str, torch.Tensor]:
     """Scale weights in place; outputs stay the same but for rounding errors.
 
     Args:
@@ -43,8 +42,6 @@ def smooth(
     Returns:
         By name of a linear layer the divisors s of its input channels, of shape [channels].
     """
-    import torch
-
     modules: dict[str, Any] = dict(model.named_modules())
     scales: dict[str, torch.Tensor] = {}
     with torch.no_grad():
@@ -63,7 +60,7 @@ def smooth(
     return scales
 
 
-def _folds(model: "PreTrainedModel") -> Iterator[_Fold]:
+def _folds(model: PreTrainedModel) -> Iterator[_Fold]:
     config: Any = model.config
     for layer in range(config.num_layers):
         block = f"encoder.block.{layer}"

@@ -7,9 +7,8 @@ between them. Knows nothing of models; `training` puts the operations together.
 import math
 from typing import Any
 
-# only training and decoding import this module
-import torch  # noqa: TID253
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 
 _BITS = 15  # of the random number of an element
 

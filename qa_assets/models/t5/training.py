@@ -6,23 +6,20 @@ padding. Here each is one operation (`ops`), and only target tokens have logits.
 called as they are, so that adapters in them (peft) are trained as well.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-# only training and decoding import this module
-import torch  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn import functional  # noqa: TID253
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
 
 from qa_assets.models.t5 import ops
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 class FastT5(nn.Module):  # type: ignore[misc]
     """The cross-entropy of a T5's targets, computed with the model's own submodules."""
 
-    def __init__(self, model: "PreTrainedModel", label_smoothing: float = 0.0) -> None:
+    def __init__(self, model: PreTrainedModel, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.model, self.label_smoothing = model, label_smoothing
         self.config = model.config
