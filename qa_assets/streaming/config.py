@@ -30,8 +30,7 @@ class KafkaConfig(_Config):
     )
     ssl_ca_file: Path | None = Field(
         None,
-        description="PEM file of the broker's certificate authority; none: those that the machine "
-        "trusts.",
+        description="PEM of the broker's certificate authority; none: those the machine trusts.",
     )
     partitions: int = Field(2, ge=1, description="Partitions of topics that do not exist yet.")
     max_message_bytes: int = Field(
@@ -40,6 +39,11 @@ class KafkaConfig(_Config):
         description="`max.message.bytes` of new topics. Larger than a readable request, so that a "
         "request that is too large becomes a dead letter.",
     )
+
+    @property
+    def max_dead_letter_bytes(self) -> int:
+        """The largest dead letter: a message as large as any, and its headers."""
+        return self.max_message_bytes + 64 * 1024
 
     @field_validator("sasl_password")
     @classmethod
@@ -83,9 +87,7 @@ class StreamConfig(_Config):
     """How a pipeline's requests are consumed."""
 
     feed_examples: int = Field(200, ge=1, description="Test examples that are sent as requests.")
-    max_offsets_per_trigger: int = Field(
-        200, ge=1, description="Messages in a micro-batch at most."
-    )
+    max_offsets_per_trigger: int = Field(200, ge=1, description="Most messages in a micro-batch.")
     max_messages_per_run: int = Field(
         2000,
         ge=1,
@@ -100,18 +102,14 @@ class StreamConfig(_Config):
         description="When requests were deleted before they were answered: stop, or go on with "
         "those that are left and record which are lost.",
     )
-    trigger_ms: int = Field(
-        200, ge=0, description="Worker: least milliseconds between micro-batches."
-    )
+    trigger_ms: int = Field(200, ge=0, description="Worker: least time between micro-batches.")
     renew_after_messages: int = Field(
         2000,
         ge=1,
         description="Worker: the process is replaced after so many: Spark NLP leaks some 120 KB a "
         "message.",
     )
-    model_check_s: float = Field(
-        5.0, gt=0, description="Worker: seconds between looks for a new model."
-    )
+    model_check_s: float = Field(5.0, gt=0, description="Worker: time between looks for a model.")
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,8 @@ class StreamContext:
 
     def with_run_limit(self, messages: int) -> Self:
         """The stream with another `max_messages_per_run`."""
-        update = {"max_messages_per_run": messages}
-        return replace(self, config=self.config.model_copy(update=update))
+        config = self.config.model_copy(update={"max_messages_per_run": messages})
+        return replace(self, config=config)
 
     @property
     def tolerates_loss(self) -> bool:

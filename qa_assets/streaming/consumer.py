@@ -9,12 +9,13 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from qa_assets.streaming.config import StreamContext
 from qa_assets.streaming.data_loss import DataLossError, resume_error
 from qa_assets.streaming.directory import StreamDirectory
 from qa_assets.streaming.kafka import KafkaUnavailable, TopicOffsets, end_offsets, ensure_topics
@@ -31,11 +32,13 @@ from qa_assets.streaming.summary import StreamSummary
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from qa_assets.streaming.config import StreamContext
-
 logger = logging.getLogger(__name__)
 
-_CLIENT = {
+_SOURCE = {
+    "startingOffsets": "earliest",
+    "includeHeaders": "true",
+    "kafkaConsumer.pollTimeoutMs": "30000",
+    "kafka.isolation.level": "read_committed",
     "kafka.request.timeout.ms": "15000",
     "kafka.default.api.timeout.ms": "20000",
     # where there are no messages yet, a prefetch delays the next fetch by so long
@@ -45,19 +48,14 @@ _COMMIT_S = 10.0
 
 
 def process_available(
-    spark: "SparkSession", context: "StreamContext", model: Model, out: Path
+    spark: "SparkSession", context: StreamContext, model: Model, out: Path
 ) -> StreamSummary:
     """Answer the requests that are on the topic now, `max_messages_per_run` or so, and return.
 
     The table in `out` (see `table.ResponseTable`) gets a row for each request, each offset once.
     Each response is published once, to be read in `read_committed`. Messages that cannot be read go
     to the topic of dead letters with their own bytes, and headers with the reason and the origin.
-
-    Args:
-        spark: a session with the Kafka connector.
-        context: the stream; topics of responses and dead letters are created if missing.
-        model: predicts.
-        out: directory of the table and, for each topic id, of the consumer's state.
+    Both topics are created if missing. The session `spark` has the Kafka connector.
 
     Raises:
         KafkaUnavailable: the broker does not answer.
@@ -78,7 +76,7 @@ def process_available(
 
 def process_until(
     spark: "SparkSession",
-    context: "StreamContext",
+    context: StreamContext,
     model: Callable[[], Model],
     out: Path,
     stop: threading.Event,
@@ -95,7 +93,7 @@ def process_until(
     return _run(spark, directory, start, model, started, stop)
 
 
-def _open(context: "StreamContext", out: Path) -> tuple[StreamDirectory, TopicOffsets]:
+def _open(context: StreamContext, out: Path) -> tuple[StreamDirectory, TopicOffsets]:
     """The directory and the topic, once it is checked that the last run can be continued."""
     start = end_offsets(context.kafka, context.topics.requests, timeout_s=15)
     directory = StreamDirectory(out, start.topic_id, context)
@@ -135,20 +133,18 @@ def _run(
     stop: threading.Event | None = None,
 ) -> StreamSummary:
     """Run the query, unless another process uses the directory."""
-    kafka, topics = directory.context.kafka, directory.context.topics
-    config = directory.context.config
-    earlier = directory.earlier_topics()
+    context, earlier = directory.context, directory.earlier_topics()
+    kafka, topics, config = context.kafka, context.topics, context.config
     directory.state.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(FileLock(directory.state / "lock", blocking=False))
-        except Timeout:
-            raise ConsumerError(
-                f"another process answers into {directory.out} already (`make stream`, or a run in "
-                "Dagster): end it, or let it answer"
-            ) from None
+    try:
+        lock = FileLock(directory.state / "lock", blocking=False).acquire()
+    except Timeout:
+        raise ConsumerError(
+            f"another process answers into {directory.out} already (`make stream`, or a run in "
+            "Dagster): end it, or let it answer"
+        ) from None
+    with lock, closing(Publisher(context, start)) as publisher:
         ensure_topics(kafka, [topics.responses], dead_letters=topics.dead_letters)
-        publisher = stack.enter_context(Publisher(directory.context, start))
         most = config.max_messages_per_run if stop is None else config.renew_after_messages
         processor = MicroBatchProcessor(directory, model, publisher, most)
         _run_query(spark, directory, processor, stop)
@@ -175,14 +171,10 @@ def _run_query(
     try:
         query = (
             spark.readStream.format("kafka")
-            .options(**_CLIENT, **spark_options(context.kafka))
+            .options(**_SOURCE, **spark_options(context.kafka))
             .option("subscribe", context.topics.requests)
-            .option("startingOffsets", "earliest")
-            .option("kafka.isolation.level", "read_committed")
-            .option("includeHeaders", "true")
-            .option("failOnDataLoss", str(not context.tolerates_loss).lower())
+            .option("failOnDataLoss", not context.tolerates_loss)
             .option("maxOffsetsPerTrigger", context.config.max_offsets_per_trigger)
-            .option("kafkaConsumer.pollTimeoutMs", "30000")
             .load()
             .writeStream.foreachBatch(processor)
             # not `Path.as_uri`, which encodes `=`
@@ -213,9 +205,8 @@ def _run_query(
 
 def _wait(query: Any, processor: MicroBatchProcessor, stop: threading.Event) -> None:
     """Wait until `stop` is set, and for the last micro-batch."""
-    while not stop.wait(0.2):
-        if not query.isActive:
-            query.awaitTermination()  # raises what ended it
+    while not stop.is_set():
+        if query.awaitTermination(0.2):  # raises what ended it
             return
     processor.close()
     # let Spark commit the last micro-batch: stopping the query would interrupt that
@@ -224,7 +215,7 @@ def _wait(query: Any, processor: MicroBatchProcessor, stop: threading.Event) -> 
         time.sleep(0.01)
 
 
-def _explain(error: Exception, context: "StreamContext") -> Exception:
+def _explain(error: Exception, context: StreamContext) -> Exception:
     text = redacted(context.kafka, str(error))
     if "data may have been lost" in text or "failOnDataLoss" in text:
         return ConsumerError(

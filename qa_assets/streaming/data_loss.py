@@ -22,15 +22,6 @@ class DataLossError(RuntimeError):
     """Unanswered requests are gone; the message says which, and how to go on."""
 
 
-def deleted_ranges(reached: Mapping[int, int], topic: TopicOffsets) -> dict[int, Range]:
-    """Partition to the offsets from `reached` on that the topic no longer holds."""
-    return {
-        partition: (offset, topic.begin[partition])
-        for partition, offset in reached.items()
-        if topic.begin.get(partition, 0) > offset
-    }
-
-
 def resume_error(
     context: StreamContext, reached: Mapping[int, int], topic: TopicOffsets
 ) -> str | None:
@@ -48,58 +39,52 @@ def resume_error(
             "others: recreate the topic, or answer it as another consumer "
             "(`topics.consumer_group`, and the answers moved away)"
         )
-    lost = deleted_ranges(reached, topic)
+    begin = topic.begin
+    lost = {part: (at, begin[part]) for part, at in reached.items() if at < begin.get(part, 0)}
     return _remedy(name, lost) if lost and not context.tolerates_loss else None
 
 
-class DataLossMonitor:
-    """Checks the topic before each micro-batch, since it may change while a run goes on."""
+def record_loss(
+    directory: StreamDirectory,
+    admin: Admin,
+    batch_id: int,
+    span: Mapping[int, tuple[int | None, int]],
+    published: Mapping[int, int],
+) -> int:
+    """Record which requests of a micro-batch are gone; returns how many.
 
-    def __init__(self, directory: StreamDirectory) -> None:
-        """Connect to the broker."""
-        self._context, self._topic_id = directory.context, directory.topic_id
-        self._lost, self._admin = directory.state / "lost", Admin(directory.context.kafka)
+    Called before each micro-batch, since the topic may change during a run. Requests before the
+    offsets in `published` have been answered.
 
-    def check(
-        self,
-        batch_id: int,
-        span: Mapping[int, tuple[int | None, int]],
-        published: Mapping[int, int],
-    ) -> int:
-        """Record which requests of a micro-batch are gone; returns how many.
-
-        Those before the offsets in `published` have been answered.
-
-        Raises:
-            DataLossError: requests are gone and `on_data_loss` is `fail`, or the topic was deleted
-                and created again.
-            KafkaUnavailable: the broker does not answer.
-        """
-        name = self._context.topics.requests
-        topic = self._admin.offsets(name, timeout_s=15)
-        if topic.topic_id != self._topic_id:
-            raise DataLossError(
-                f"{name!r} was deleted and created again while it was answered: the next run "
-                "answers the new one from its beginning"
-            )
-        starts = {
-            partition: max(first, published.get(partition, 0))
-            for partition, (first, _) in span.items()
-            if first is not None
-        }
-        lost = {
-            partition: (first, min(last, span[partition][1]))
-            for partition, (first, last) in deleted_ranges(starts, topic).items()
-            if first < span[partition][1]
-        }
-        if not lost:
-            return 0
-        if not self._context.tolerates_loss:
-            raise DataLossError(_remedy(name, lost))
-        logger.warning("%s", _describe(name, lost))
-        self._lost.mkdir(parents=True, exist_ok=True)
-        write_json(self._lost / f"batch_id={batch_id}.json", lost)
-        return sum(last - first for first, last in lost.values())
+    Raises:
+        DataLossError: requests are gone and `on_data_loss` is `fail`, or the topic was deleted and
+            created again.
+        KafkaUnavailable: the broker does not answer.
+    """
+    context = directory.context
+    name = context.topics.requests
+    topic = admin.offsets(name, timeout_s=15)
+    if topic.topic_id != directory.topic_id:
+        raise DataLossError(
+            f"{name!r} was deleted and created again while it was answered: the next run "
+            "answers the new one from its beginning"
+        )
+    lost = {}
+    for partition, (first, end) in span.items():
+        if first is not None:
+            unanswered = max(first, published.get(partition, 0))
+            begin = min(end, topic.begin.get(partition, 0))
+            if unanswered < begin:
+                lost[partition] = (unanswered, begin)
+    if not lost:
+        return 0
+    if not context.tolerates_loss:
+        raise DataLossError(_remedy(name, lost))
+    logger.warning("%s", _describe(name, lost))
+    records = directory.state / "lost"
+    records.mkdir(parents=True, exist_ok=True)
+    write_json(records / f"batch_id={batch_id}.json", lost)
+    return sum(last - first for first, last in lost.values())
 
 
 def _describe(name: str, lost: Mapping[int, Range]) -> str:

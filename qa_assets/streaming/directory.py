@@ -34,8 +34,7 @@ class Checkpoint:
 
         The first is None where the micro-batch starts at the beginning of the partition.
         """
-        before = self._ends(batch_id - 1)
-        ends = self._ends(batch_id)
+        before, ends = self._ends(batch_id - 1), self._ends(batch_id)
         return {partition: (before.get(partition), end) for partition, end in ends.items()}
 
     def _ends(self, batch_id: int) -> dict[int, int]:

@@ -5,13 +5,13 @@ Both predictions must be equal.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_assets.core.examples import Example, read_examples
 from qa_assets.core.files import replacing
 from qa_assets.core.task import Task
+from qa_assets.streaming.config import StreamContext
 from qa_assets.streaming.kafka import TopicOffsets, end_offsets
 from qa_assets.streaming.producer import produce_requests
 from qa_assets.streaming.table import KEY, ResponseTable, prediction_type, to_prediction
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import SparkSession
 
-    from qa_assets.streaming.config import StreamContext
     from qa_assets.streaming.micro_batch import Model
 
 logger = logging.getLogger(__name__)
@@ -28,7 +27,7 @@ logger = logging.getLogger(__name__)
 _SENT = "sent.parquet"
 
 
-def send_feed(context: "StreamContext", examples: Sequence[Example], feed: Path) -> TopicOffsets:
+def send_feed(context: StreamContext, examples: Sequence[Example], feed: Path) -> TopicOffsets:
     """Send examples as requests, and write their partitions and offsets into the directory `feed`.
 
     Returns:
@@ -42,7 +41,7 @@ def send_feed(context: "StreamContext", examples: Sequence[Example], feed: Path)
     requests = [{"id": example.id, **example.inputs} for example in examples]
     sent = produce_requests(context, requests)
     topic = end_offsets(context.kafka, context.topics.requests)
-    pd.DataFrame([asdict(request) for request in sent]).to_parquet(feed / _SENT, index=False)
+    pd.DataFrame(sent).to_parquet(feed / _SENT, index=False)
     return topic
 
 

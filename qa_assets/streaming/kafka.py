@@ -2,17 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.security import librdkafka_options
-
-if TYPE_CHECKING:
-    from qa_assets.streaming.config import KafkaConfig
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +30,6 @@ _TRANSIENT = (
 _LOGIN = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001  librdkafka's own codes
 _POLL_S = 0.25
 _CREATE_S = 15
-PRODUCER = {"partitioner": "murmur2_random", "linger.ms": 5}
-"""Settings of all producers; keys go to the same partitions as with Java's clients."""
 
 
 class KafkaUnavailable(RuntimeError):  # noqa: N818
@@ -59,27 +56,23 @@ class TopicOffsets:
         return sum(self.offsets.values())
 
 
-def client_config(
-    kafka: "KafkaConfig", on_error: Callable[[KafkaError], None] | None = None
-) -> dict[str, Any]:
+def client_config(kafka: KafkaConfig) -> dict[str, Any]:
     """The configuration that all confluent-kafka clients share."""
-    callback = {"error_cb": on_error} if on_error else {}
-    return {**librdkafka_options(kafka), "logger": _silent, **callback}
+    return {**librdkafka_options(kafka), "logger": _silent}
 
 
-def broker_answers(kafka: "KafkaConfig", timeout_s: float) -> bool:
+def broker_answers(kafka: KafkaConfig, timeout_s: float) -> bool:
     """Whether a broker answers with its metadata in time."""
-    try:
+    with suppress(KafkaUnavailable):
         Admin(kafka).metadata(timeout_s=timeout_s)
-    except KafkaUnavailable:
-        return False
-    return True
+        return True
+    return False
 
 
 def ensure_topics(
-    kafka: "KafkaConfig", topics: Iterable[str], dead_letters: str | None = None
+    kafka: KafkaConfig, topics: Iterable[str], dead_letters: str | None = None
 ) -> None:
-    """Create topics, if missing; that of dead letters takes messages of `dead_letter_bytes`.
+    """Create topics, if missing; that of dead letters takes messages of `max_dead_letter_bytes`.
 
     Raises:
         KafkaUnavailable: the broker does not answer in 15 s, or refuses (authorisation, a name).
@@ -88,15 +81,13 @@ def ensure_topics(
     admin.metadata(timeout_s=_CREATE_S)
     sizes = dict.fromkeys(topics, kafka.max_message_bytes)
     if dead_letters is not None:
-        sizes[dead_letters] = dead_letter_bytes(kafka)
+        sizes[dead_letters] = kafka.max_dead_letter_bytes
     new = [
         NewTopic(topic, kafka.partitions, config={"max.message.bytes": str(max_bytes)})
         for topic, max_bytes in sizes.items()
     ]
-    creations = admin.client.create_topics(
-        new, request_timeout=_CREATE_S, operation_timeout=_CREATE_S
-    )
-    for topic, creation in creations.items():
+    limits = {"request_timeout": _CREATE_S, "operation_timeout": _CREATE_S}
+    for topic, creation in admin.client.create_topics(new, **limits).items():
         try:
             creation.result(_CREATE_S + 1)
             logger.info("topic %s with %d partitions", topic, kafka.partitions)
@@ -105,12 +96,7 @@ def ensure_topics(
                 admin.fail(error)
 
 
-def dead_letter_bytes(kafka: "KafkaConfig") -> int:
-    """The largest dead letter: a message as large as any, and its headers."""
-    return kafka.max_message_bytes + 64 * 1024
-
-
-def end_offsets(kafka: "KafkaConfig", topic: str, timeout_s: float = 5) -> TopicOffsets:
+def end_offsets(kafka: KafkaConfig, topic: str, timeout_s: float = 5) -> TopicOffsets:
     """The topic's id, and the first and last offsets of its partitions.
 
     Raises:
@@ -128,7 +114,7 @@ def topic_id_text(topic_id: Uuid) -> str:
 class Admin:
     """An admin client that raises a refused login at once, not after the timeout."""
 
-    def __init__(self, kafka: "KafkaConfig") -> None:
+    def __init__(self, kafka: KafkaConfig) -> None:
         self._kafka = kafka
         refused: list[KafkaError] = []
 
@@ -137,7 +123,7 @@ class Admin:
                 refused.append(error)
 
         self._refused = refused
-        self.client = AdminClient(client_config(kafka, on_error))
+        self.client = AdminClient(client_config(kafka) | {"error_cb": on_error})
 
     def metadata(self, topic: str | None = None, timeout_s: float = 5) -> Any:
         """The cluster's metadata; KafkaUnavailable if there is no answer in time, or no login."""
@@ -181,11 +167,11 @@ class Admin:
             return max(0.1, deadline - time.monotonic())
 
         # the metadata first: it fails early when the broker cannot be reached
-        partitions = self.metadata(topic, left()).topics[topic]
-        if partitions.error is not None:
-            raise KafkaException(partitions.error)
+        metadata = self.metadata(topic, left()).topics[topic]
+        if metadata.error is not None:
+            raise KafkaException(metadata.error)
         described = self.client.describe_topics(TopicCollection([topic]), request_timeout=left())
-        places = [TopicPartition(topic, number) for number in partitions.partitions]
+        places = [TopicPartition(topic, number) for number in metadata.partitions]
         requests = [
             self.client.list_offsets(dict.fromkeys(places, spec), request_timeout=left())
             for spec in (OffsetSpec.latest(), OffsetSpec.earliest())

@@ -6,17 +6,12 @@ How Spark reads requests by the same rules is in `parsing`.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema
 import regex  # type: ignore[import-untyped]
 
 from qa_assets.core.task import Task
-
-if TYPE_CHECKING:
-    from qa_assets.streaming.config import StreamContext
 
 VERSION = 1
 """Of the envelope."""
@@ -24,11 +19,6 @@ MAX_REQUEST_BYTES = 262_144
 """Of a readable request; an escaped character takes up to 12 bytes."""
 DEAD_LETTER = "dead_letter."
 """Prefix of the headers `reason, topic, partition, offset` of a dead letter."""
-RESERVED = {
-    "id", "metadata", "version", "model_version", "topic", "partition", "offset", "duplicate",
-    "asked_at", "answered_at", "key", "headers", "prediction", "batch_id", "topic_id",
-}  # fmt: skip
-"""Fields of the envelope, and columns of the table: a task's fields have other names."""
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ID = {
@@ -62,6 +52,9 @@ _RESPONSE_ENVELOPE = {
     "asked_at": {"description": "The request's timestamp on its topic, UTC.", **_TIME},
     "answered_at": {"description": "When the model had answered it, UTC.", **_TIME},
 }
+_COLUMNS = {"id", "key", "headers", "prediction", "batch_id", "topic_id"}  # of the table
+RESERVED = _COLUMNS | _REQUEST_ENVELOPE.keys() | _RESPONSE_ENVELOPE.keys()
+"""Fields of the envelope, and columns of the table: a task's fields have other names."""
 
 
 class MessageError(ValueError):
@@ -125,11 +118,7 @@ class MessageSchemas:
         self._response_validator = _Validator(self.response)
 
     def validate_request(self, message: Mapping[str, Any]) -> None:
-        """Check a request before it is sent.
-
-        Raises:
-            MessageError: it does not follow the schema.
-        """
+        """Check a request before it is sent; a MessageError if it does not follow the schema."""
         _validate(self._request_validator, message, f"{self._words.request} {message.get('id')!r}")
 
     def request_bytes(self, message: Mapping[str, Any]) -> bytes:
@@ -159,62 +148,34 @@ class MessageSchemas:
         return json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
 
 
-@dataclass(frozen=True)
-class OutgoingMessage:
-    """A message to publish for the request at `partition` and `offset`."""
-
-    partition: int
-    offset: int
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
+def response_message(schemas: MessageSchemas, topic: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The response for a row of the table, as arguments of `Producer.produce`."""
+    fields = {"version": VERSION, **row}
+    for name in ("asked_at", "answered_at"):
+        fields[name] = row[name].isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    message = {name: fields[name] for name in schemas.response["properties"]}
+    return _outgoing(topic, schemas.response_bytes(message), row)
 
 
-def response_message(context: "StreamContext", row: Mapping[str, Any]) -> OutgoingMessage:
-    """The response for a row of the table, with key and headers of the request.
-
-    Raises:
-        MessageError: it does not follow the schema of responses.
-    """
-    times = {name: _iso(row[name]) for name in ("asked_at", "answered_at")}
-    fields = {"version": VERSION, **row, **times}
-    message = {name: fields[name] for name in context.schemas.response["properties"]}
-    return OutgoingMessage(
-        row["partition"],
-        row["offset"],
-        context.topics.responses,
-        row["key"],
-        context.schemas.response_bytes(message),
-        _headers(row["headers"]),
-    )
-
-
-def dead_letter(context: "StreamContext", row: Any) -> OutgoingMessage:
+def dead_letter(topic: str, row: Any) -> dict[str, Any]:
     """The original message of a row of Spark's Kafka source, with reason and origin as headers."""
     origin = {name: row[name] for name in ("reason", "topic", "partition", "offset")}
     origin["reason"] = origin["reason"] or "could not be read when its batch was answered"
     added = [(f"{DEAD_LETTER}{name}", str(value).encode()) for name, value in origin.items()]
-    return OutgoingMessage(
-        row["partition"],
-        row["offset"],
-        context.topics.dead_letters,
-        _bytes(row["key"]),
-        _bytes(row["value"]),
-        [*_headers(row["headers"] or ()), *added],
-    )
+    return _outgoing(topic, _bytes(row["value"]), row, added)
 
 
-def _headers(headers: Iterable[Any]) -> list[tuple[str, bytes | None]]:
-    return [(header["key"], _bytes(header["value"])) for header in headers]
+def _outgoing(
+    topic: str, value: bytes | None, request: Any, added: Iterable[tuple[str, bytes]] = ()
+) -> dict[str, Any]:
+    """Arguments of `Producer.produce`, with key and headers of the request."""
+    headers = [(header["key"], _bytes(header["value"])) for header in request["headers"] or ()]
+    key = _bytes(request["key"])
+    return {"topic": topic, "value": value, "key": key, "headers": [*headers, *added]}
 
 
 def _bytes(value: bytearray | bytes | None) -> bytes | None:
     return None if value is None else bytes(value)
-
-
-def _iso(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _validate(validator: Any, message: Mapping[str, Any], name: str) -> None:

@@ -8,26 +8,23 @@ one response for each offset.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from qa_assets.streaming.data_loss import DataLossMonitor
-from qa_assets.streaming.deduplicator import Deduplicator
+from qa_assets.streaming.data_loss import record_loss
 from qa_assets.streaming.directory import StreamDirectory
-from qa_assets.streaming.messages import OutgoingMessage, dead_letter, response_message
+from qa_assets.streaming.kafka import Admin
+from qa_assets.streaming.messages import dead_letter, response_message
 from qa_assets.streaming.parsing import Reader
 from qa_assets.streaming.publisher import Publisher
 from qa_assets.streaming.summary import StreamSummary
-from qa_assets.streaming.table import to_prediction
+from qa_assets.streaming.table import Deduplicator, to_prediction
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-_ORIGIN = ["topic", "partition", "offset"]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ConsumerError(RuntimeError):
@@ -71,10 +68,9 @@ class MicroBatchProcessor:
         self._model, self._publisher, self._max_messages = model, publisher, max_messages
         self._table, self._staging = directory.table, directory.state / "staging" / uuid4().hex
         self._deduplicator = Deduplicator(directory.state / "ids.sqlite", directory.table)
-        self._monitor = DataLossMonitor(directory)
+        self._admin = Admin(directory.context.kafka)
         self._reader = Reader(directory.context.schemas)
         self._published = publisher.published()
-        self._closing = threading.Event()
         self._busy = threading.Lock()
         self.summary = StreamSummary(directory.topic_id)
         self.error: Exception | None = None
@@ -83,7 +79,7 @@ class MicroBatchProcessor:
         """Process a micro-batch; called again with the same id after a crash."""
         try:
             with self._busy:
-                if self._closing.is_set() or self.summary.messages >= self._max_messages:
+                if self.summary.messages >= self._max_messages:
                     raise RunLimitReached
                 self._process(batch, batch_id)
         except Exception as error:
@@ -92,14 +88,15 @@ class MicroBatchProcessor:
 
     def close(self) -> None:
         """Begin no other micro-batch, and wait for the current one."""
-        self._closing.set()
+        self._max_messages = 0
         with self._busy:
             pass
 
     def _process(self, batch: "DataFrame", batch_id: int) -> None:
         started = time.monotonic()
         span = self._directory.checkpoint.span(batch_id)
-        lost = self._monitor.check(batch_id, span, self._published)
+        lost = record_loss(self._directory, self._admin, batch_id, span, self._published)
+        self.summary.lost += lost
         parsed = self._reader.read(batch).persist()
         try:
             messages = parsed.select("partition", "offset", "reason").collect()
@@ -114,37 +111,33 @@ class MicroBatchProcessor:
             # if the rules changed since a crash, what the table holds stays a response, and every
             # other message is a dead letter
             rejected = parsed if repeated else parsed.where("reason is not null")
-
-            def outgoing() -> Iterator[OutgoingMessage]:
-                for row in rows:
-                    yield response_message(self._context, row)
-                if reasons:
-                    for message in rejected.toLocalIterator():
-                        if _position(message) not in answered:
-                            yield dead_letter(self._context, message)
-
-            self._publish(outgoing, {partition: end for partition, (_, end) in span.items()})
+            # never backwards: where the table was moved away, more may have been published before
+            published = self._published
+            ends = {part: max(end, published.get(part, 0)) for part, (_, end) in span.items()}
+            if not ends.items() <= published.items():
+                self._publisher.publish(
+                    lambda: self._outgoing(rows, rejected if reasons else None), ends
+                )
+                self._published = published | ends
         finally:
             parsed.unpersist()
-        self.summary.add(batch_id, rows, reasons, lost, time.monotonic() - started)
+        self.summary.add(batch_id, rows, reasons, time.monotonic() - started)
 
-    def _publish(
-        self, outgoing: Callable[[], Iterator[OutgoingMessage]], ends: Mapping[int, int]
-    ) -> None:
-        """Publish what was not published before a crash."""
-        published = self._published
-        # never backwards: where the table was moved away, more may have been published before
-        reached = {part: max(end, published.get(part, 0)) for part, end in ends.items()}
-        if reached.items() <= published.items():
-            return
+    def _outgoing(
+        self, rows: list[dict[str, Any]], rejected: "DataFrame | None"
+    ) -> Iterator[dict[str, Any]]:
+        """Responses and dead letters, without those that were published before a crash."""
+        topics, answered = self._context.topics, set(map(_position, rows))
 
-        def unpublished() -> Iterator[OutgoingMessage]:
-            for message in outgoing():
-                if message.offset >= published.get(message.partition, 0):
-                    yield message
+        def unpublished(row: Any) -> bool:
+            return bool(row["offset"] >= self._published.get(row["partition"], 0))
 
-        self._publisher.publish(unpublished, reached)
-        self._published = published | reached
+        for row in filter(unpublished, rows):
+            yield response_message(self._context.schemas, topics.responses, row)
+        if rejected is not None:
+            for message in filter(unpublished, rejected.toLocalIterator()):
+                if _position(message) not in answered:
+                    yield dead_letter(topics.dead_letters, message)
 
     def _predict(self, parsed: "DataFrame", requests: set[tuple[int, int]]) -> list[dict[str, Any]]:
         """The rows for the table; `requests` are the positions that the model has to answer."""
@@ -153,8 +146,8 @@ class MicroBatchProcessor:
         model, messages = self._model(), self._context.task.messages
         cores = parsed.sparkSession.sparkContext.defaultParallelism
         frame = parsed.where("reason is null").select(
-            "parsed.id", *(f"parsed.{name}" for name in messages.inputs), *_ORIGIN,
-            sf.unix_micros("timestamp").alias("asked_at"), "parsed.metadata", "key", "headers",
+            *(f"parsed.{name}" for name in ("id", *messages.inputs, "metadata")), "key", "headers",
+            "topic", "partition", "offset", sf.unix_micros("timestamp").alias("asked_at"),
         )  # fmt: skip
         # a few are not worth a shuffle
         spread = frame.repartition(cores) if len(requests) > cores else frame.coalesce(1)
@@ -167,27 +160,23 @@ class MicroBatchProcessor:
                 f"the model got {len(requests)} requests and returned {len(positions)} rows, for "
                 f"{len(set(positions) & requests)} of them: it must keep the rows of its input"
             )
-        rows = [self._row(row.asDict(), model.version, now) for row in predicted]
-        rows.sort(key=_position)
-        duplicates = self._deduplicator.duplicates((row["id"], *_position(row)) for row in rows)
-        return [row | {"duplicate": _position(row) in duplicates} for row in rows]
-
-    def _row(
-        self, row: dict[str, Any], model_version: str, answered_at: datetime
-    ) -> dict[str, Any]:
-        """A row of the table, from a row of the model's frame."""
-        task = self._context.task
-        prediction = to_prediction(row["prediction"])
-        kept = ("id", *task.messages.kept_inputs, *_ORIGIN, "metadata", "key")
-        return {
-            **{name: row[name] for name in kept},
-            **task.respond(prediction),
-            "prediction": None if row["prediction"] is None else vars(prediction),
-            "model_version": model_version,
-            "asked_at": _EPOCH + timedelta(microseconds=row["asked_at"]),
-            "answered_at": answered_at,
-            "headers": [header.asDict() for header in row["headers"] or ()],
-        }
+        predicted.sort(key=_position)
+        batch = [(row["id"], *_position(row)) for row in predicted]
+        duplicates = self._deduplicator.duplicates(batch)
+        rows = []
+        for row in predicted:
+            prediction = to_prediction(row["prediction"])
+            changed = {
+                **self._context.task.respond(prediction),
+                "prediction": None if row["prediction"] is None else vars(prediction),
+                "model_version": model.version,
+                "duplicate": _position(row) in duplicates,
+                "asked_at": datetime.fromtimestamp(row["asked_at"] / 1e6, UTC),
+                "answered_at": now,
+                "headers": [header.asDict() for header in row["headers"] or ()],
+            }
+            rows.append(row.asDict() | changed)
+        return rows
 
 
 def _position(row: Any) -> tuple[int, int]:

@@ -74,25 +74,39 @@ class Reader:
         The reason says why a message cannot be read; it is null for a request.
         """
         parsed = messages.withColumn(_TEXT, self._text).withColumns(self._parsed)
-        scaffold = [_TEXT, *(name for name in self._parsed if name != "parsed")]
-        return parsed.withColumn("reason", self._reason).drop(*scaffold)
+        return parsed.select(*messages.columns, "parsed", self._reason.alias("reason"))
 
 
 def _rejection_reason(schemas: MessageSchemas) -> "Column":
     from pyspark.sql import functions as sf
 
-    value, text, parsed, fields = (sf.col(name) for name in ("value", _TEXT, "parsed", _FIELDS))
-    items = sf.col(_ITEMS)
+    names = ("value", _TEXT, "parsed", _FIELDS, _ITEMS)
+    value, text, parsed, fields, items = (sf.col(name) for name in names)
     whole = (sf.size(items) == 2) & (sf.element_at(items, -1) == sf.md5(value))
     one_object = sf.coalesce(whole, sf.lit(False)) & text.rlike(r"^[ \t\r\n]*\{")
+    # half a surrogate pair would be read as `?`; every backslash that is left begins an escape
+    escapes = sf.regexp_replace(text, r"\\\\", " ")
+    metadata = parsed["metadata"]
+    objects = [sf.map_keys(fields), sf.map_keys(metadata)]
+    repeated = [sf.size(keys) != sf.size(sf.array_distinct(keys)) for keys in objects]
+    # numbers in metadata were read as texts, so that the JSON differs when it is written again
+    wrapped = sf.concat(sf.lit('{"m": '), sf.to_json(metadata), sf.lit("}"))
+    rewritten = sf.from_json(wrapped, "map<string,string>", _STRICT)["m"]
+    others = [sf.col(f"{_OTHER}{number}") for number in range(len(_OTHER_TYPES))]
+    wrong_type = [
+        parsed[_CORRUPT].isNotNull(),
+        *(other[name].isNotNull() for other in others for name in schemas.text_fields),
+        rewritten != fields["metadata"],
+        sf.exists(sf.map_values(metadata), lambda item: item.isNull()),
+    ]
     reason = (
         sf.when(value.isNull() | (sf.length(value) == 0), EMPTY)
         .when(text.isNull(), TOO_LARGE)
         .when(sf.encode(text, "UTF-8") != value, NOT_UTF8)
         .when(~one_object | parsed.isNull() | fields.isNull(), NOT_JSON)
-        .when(_lone_surrogate(text), LONE_SURROGATE)
-        .when(_repeated_key(fields) | _repeated_key(parsed["metadata"]), REPEATED_FIELD)
-        .when(_wrong_type(list(schemas.text_fields), fields, parsed), WRONG_TYPE)
+        .when(escapes.rlike(f"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}"), LONE_SURROGATE)
+        .when(reduce(or_, repeated), REPEATED_FIELD)
+        .when(reduce(or_, wrong_type), WRONG_TYPE)
         .when(sf.coalesce(parsed["version"], sf.lit(VERSION)) != VERSION, WRONG_VERSION)
     )
     for name, rule in schemas.text_fields.items():
@@ -102,39 +116,3 @@ def _rejection_reason(schemas: MessageSchemas) -> "Column":
         most = rule["maxLength"]
         reason = reason.when(sf.length(parsed[name]) > most, too_long(name, most))
     return reason
-
-
-def _lone_surrogate(text: "Column") -> "Column":
-    """Whether an escape stands for half a surrogate pair, which Spark would read as `?`."""
-    from pyspark.sql import functions as sf
-
-    escapes = sf.regexp_replace(text, r"\\\\", " ")  # every backslash left begins an escape
-    return escapes.rlike(f"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
-
-
-def _repeated_key(fields: "Column") -> "Column":
-    from pyspark.sql import functions as sf
-
-    keys = sf.map_keys(fields)
-    return sf.coalesce(sf.size(keys) != sf.size(sf.array_distinct(keys)), sf.lit(False))
-
-
-def _wrong_type(names: list[str], fields: "Column", parsed: "Column") -> "Column":
-    """Whether a field that the schema names has another type than the schema's."""
-    from pyspark.sql import functions as sf
-
-    metadata = parsed["metadata"]
-    # Numbers in metadata were read as texts, so that the JSON differs when it is written again.
-    wrapped = sf.concat(sf.lit('{"m": '), sf.to_json(metadata), sf.lit("}"))
-    rewritten = sf.from_json(wrapped, "map<string,string>", _STRICT)["m"]
-    wrong = [
-        parsed[_CORRUPT].isNotNull(),
-        *(
-            sf.col(f"{_OTHER}{number}")[name].isNotNull()
-            for number in range(len(_OTHER_TYPES))
-            for name in names
-        ),
-        rewritten != fields["metadata"],
-        sf.exists(sf.map_values(metadata), lambda item: item.isNull()),
-    ]
-    return reduce(or_, (sf.coalesce(condition, sf.lit(False)) for condition in wrong))

@@ -1,19 +1,20 @@
-"""Sends requests to their topic."""
+"""Sends requests to their topic; what all producers share."""
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from qa_assets.streaming.kafka import PRODUCER, KafkaUnavailable, client_config, ensure_topics
+from qa_assets.streaming.config import StreamContext
+from qa_assets.streaming.kafka import KafkaUnavailable, client_config, ensure_topics
 
-if TYPE_CHECKING:
-    from qa_assets.streaming.config import StreamContext
-
+PRODUCER = {"partitioner": "murmur2_random", "linger.ms": 5}
+"""Settings of all producers; keys go to the same partitions as with Java's clients."""
 _DELIVERY_S = 30.0
 
 logger = logging.getLogger(__name__)
@@ -30,8 +31,20 @@ class SentRequest:
     """The message's timestamp: milliseconds since the epoch."""
 
 
+def produce(producer: Producer, deadline: float = math.inf, **message: Any) -> None:
+    """`Producer.produce`, but wait while the client's queue is full; BufferError at `deadline`."""
+    while True:
+        try:
+            producer.produce(**message)
+            return
+        except BufferError:
+            if time.monotonic() > deadline:
+                raise
+            producer.poll(0.5)
+
+
 def produce_requests(
-    context: "StreamContext", requests: Iterable[Mapping[str, Any]]
+    context: StreamContext, requests: Iterable[Mapping[str, Any]]
 ) -> list[SentRequest]:
     """Send requests, keyed by id, each exactly once to the partition of its key.
 
@@ -45,35 +58,26 @@ def produce_requests(
         KafkaUnavailable: the broker does not answer, or did not take all of them; says how many.
     """
     kafka, topic = context.kafka, context.topics.requests
-    messages = list(requests)
-    values = [context.schemas.request_bytes(message) for message in messages]
+    messages = [(context.schemas.request_bytes(item), str(item["id"])) for item in requests]
     ensure_topics(kafka, [topic])
-    producer = Producer(
-        client_config(kafka)
-        | PRODUCER
-        | {"enable.idempotence": True, "delivery.timeout.ms": int(_DELIVERY_S * 1e3)}
-    )
+    once = {"enable.idempotence": True, "delivery.timeout.ms": int(_DELIVERY_S * 1e3)}
+    producer = Producer(client_config(kafka) | PRODUCER | once)
     sent: dict[int, SentRequest] = {}
     failures: list[str] = []
 
     def delivered(number: int, key: str, error: KafkaError | None, message: Message) -> None:
-        partition, offset = message.partition(), message.offset()
-        if error is not None or partition is None or offset is None:
+        if error is not None:
             failures.append(f"{key}: {error}")
         else:
-            sent[number] = SentRequest(key, partition, offset, message.timestamp()[1])
+            _, sent_at = message.timestamp()
+            sent[number] = SentRequest(key, message.partition(), message.offset(), sent_at)
 
-    for number, (message, value) in enumerate(zip(messages, values, strict=True)):
-        key = str(message["id"])
-        while True:
-            try:
-                producer.produce(topic, value, key, on_delivery=partial(delivered, number, key))
-                break
-            except BufferError:  # the client's queue is full
-                producer.poll(0.5)
-            except KafkaException as error:  # such as a message that is too large
-                failures.append(f"{key}: {error}")
-                break
+    for number, (value, key) in enumerate(messages):
+        on_delivery = partial(delivered, number, key)
+        try:
+            produce(producer, topic=topic, value=value, key=key, on_delivery=on_delivery)
+        except KafkaException as error:  # such as a message that is too large
+            failures.append(f"{key}: {error}")
         producer.poll(0)
     deadline = time.monotonic() + _DELIVERY_S + 5
     while producer.flush(1.0) and time.monotonic() < deadline:

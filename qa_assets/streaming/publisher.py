@@ -9,22 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from qa_assets.streaming.kafka import (
-    PRODUCER,
-    KafkaUnavailable,
-    TopicOffsets,
-    client_config,
-    dead_letter_bytes,
-    kafka_error,
-)
-
-if TYPE_CHECKING:
-    from qa_assets.streaming.config import StreamContext
-    from qa_assets.streaming.messages import OutgoingMessage
+from qa_assets.streaming.config import StreamContext
+from qa_assets.streaming.kafka import KafkaUnavailable, TopicOffsets, client_config, kafka_error
+from qa_assets.streaming.producer import PRODUCER, produce
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +43,7 @@ class FencedError(RuntimeError):
 class Publisher:
     """The transactional producer for a topic of requests; a new producer fences an earlier one."""
 
-    def __init__(self, context: "StreamContext", requests: TopicOffsets) -> None:
+    def __init__(self, context: StreamContext, requests: TopicOffsets) -> None:
         """Abort or complete the open transaction of an earlier producer.
 
         Raises:
@@ -63,21 +54,16 @@ class Publisher:
         client, group = client_config(context.kafka), context.topics.consumer_group
         # never subscribed: it only names the group and reads its offsets
         self._group = Consumer(client | {"group.id": group, "enable.auto.commit": False})
-        self._producer = Producer(
-            client
-            | PRODUCER
-            | {
-                "transactional.id": f"{group}.{requests.topic_id}",
-                "transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS,
-                "message.max.bytes": dead_letter_bytes(context.kafka),
-            }
-        )
-        self._retrying(lambda: self._producer.init_transactions(_CALL_S))
+        transactions = {
+            "transactional.id": f"{group}.{requests.topic_id}",
+            "transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS,
+            "message.max.bytes": context.kafka.max_dead_letter_bytes,
+        }
+        self._producer = Producer(client | PRODUCER | transactions)
+        self._retrying(self._producer.init_transactions)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the group's consumer."""
         self._group.close()
 
     def published(self) -> dict[int, int]:
@@ -89,7 +75,7 @@ class Publisher:
             KafkaUnavailable: the broker does not answer.
         """
         places = [TopicPartition(self._topics.requests, part) for part in self._requests.offsets]
-        committed = self._retrying(lambda: self._group.committed(places, _CALL_S))
+        committed = self._retrying(self._group.committed, places)
         return {
             place.partition: place.offset
             for place in committed
@@ -98,11 +84,11 @@ class Publisher:
         }
 
     def publish(
-        self, messages: Callable[[], "Iterable[OutgoingMessage]"], ends: Mapping[int, int]
+        self, messages: Callable[[], Iterable[Mapping[str, Any]]], ends: Mapping[int, int]
     ) -> None:
         """Publish messages, and commit `ends` as the group's offsets, in one transaction.
 
-        `messages` is called again to repeat the transaction.
+        `messages` returns arguments of `Producer.produce`, again to repeat the transaction.
 
         Raises:
             KafkaUnavailable: the broker failed; it took all of the messages or none.
@@ -112,55 +98,44 @@ class Publisher:
         while True:
             try:
                 return self._transaction(messages(), ends, deadline)
+            except BufferError:
+                raise KafkaUnavailable(f"Kafka on {self._servers} takes no more messages") from None
             except KafkaException as error:
                 if not _abortable(error) or time.monotonic() > deadline:
                     self._fail(error)
                 logger.info("the transaction is aborted and repeated: %s", error)
-                self._retrying(lambda: self._producer.abort_transaction(_CALL_S), deadline)
+                self._retrying(self._producer.abort_transaction, deadline=deadline)
 
     def _transaction(
-        self, messages: "Iterable[OutgoingMessage]", ends: Mapping[int, int], deadline: float
+        self, messages: Iterable[Mapping[str, Any]], ends: Mapping[int, int], deadline: float
     ) -> None:
         self._producer.begin_transaction()
         for message in messages:
-            self._produce(message, deadline)
+            produce(self._producer, deadline, **message)
         offsets = [
             TopicPartition(self._topics.requests, partition, end, metadata=self._requests.topic_id)
             for partition, end in ends.items()
         ]
         group = self._group.consumer_group_metadata()
-        self._retrying(
-            lambda: self._producer.send_offsets_to_transaction(offsets, group, _CALL_S), deadline
-        )
-        self._retrying(lambda: self._producer.commit_transaction(_CALL_S), deadline)
+        send = self._producer.send_offsets_to_transaction
+        self._retrying(send, offsets, group, deadline=deadline)
+        self._retrying(self._producer.commit_transaction, deadline=deadline)
 
-    def _produce(self, message: "OutgoingMessage", deadline: float) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    message.topic, message.value, message.key, headers=message.headers
-                )
-                return
-            except BufferError:  # the client's queue is full
-                if time.monotonic() > deadline:
-                    raise KafkaUnavailable(
-                        f"Kafka on {self._servers} takes no more messages"
-                    ) from None
-                self._producer.poll(0.5)
-
-    def _retrying(self, call: Callable[[], Any], deadline: float | None = None) -> Any:
-        """Call, and retry while librdkafka calls the error retriable."""
+    def _retrying(self, call: Callable[..., Any], *args: Any, deadline: float | None = None) -> Any:
+        """Call with `_CALL_S` as last argument; retry errors that librdkafka calls retriable."""
         until = deadline or time.monotonic() + _DEADLINE_S
         while True:
             try:
-                return _with_timeout(call, 2 * _CALL_S)
+                return _with_timeout(lambda: call(*args, _CALL_S), 2 * _CALL_S)
             except TimeoutError:
                 raise KafkaUnavailable(
                     f"Kafka on {self._servers} did not answer in time; whether it took the "
                     "responses is known when it answers again"
                 ) from None
             except KafkaException as error:
-                if time.monotonic() > until or not _retriable(error):
+                cause = kafka_error(error)
+                retriable = cause.retriable() or cause.code() in _COORDINATOR_LOADING
+                if time.monotonic() > until or not retriable:
                     if _abortable(error):
                         raise
                     self._fail(error)
@@ -178,11 +153,6 @@ class Publisher:
             f"Kafka on {self._servers} did not take the responses (those that it did not take are "
             f"sent next time): {cause.str()}"
         ) from error
-
-
-def _retriable(error: KafkaException) -> bool:
-    cause = kafka_error(error)
-    return cause.retriable() or cause.code() in _COORDINATOR_LOADING
 
 
 def _abortable(error: KafkaException) -> bool:

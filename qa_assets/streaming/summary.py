@@ -2,7 +2,6 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,12 +56,7 @@ class StreamSummary:
         return self.messages / self.duration_s if self.duration_s else 0.0
 
     def add(
-        self,
-        batch_id: int,
-        rows: Sequence[Mapping[str, Any]],
-        reasons: Sequence[str],
-        lost: int,
-        took_s: float,
+        self, batch_id: int, rows: list[dict[str, Any]], reasons: list[str], took_s: float
     ) -> None:
         """Count a micro-batch with its rows of the table and its dead letters, and log it."""
         abstained = sum(not to_prediction(row["prediction"]).text for row in rows)
@@ -72,14 +66,8 @@ class StreamSummary:
         self.abstained += abstained
         self.duplicates += sum(row["duplicate"] for row in rows)
         self.dead_letters.update(reasons)
-        self.lost += lost
         self.latencies += [(row["answered_at"] - row["asked_at"]).total_seconds() for row in rows]
         logger.info(
             "batch %d: %d answered, %d abstained, %d dead letters, %.1f s (%.1f/s)",
-            batch_id,
-            len(rows) - abstained,
-            abstained,
-            len(reasons),
-            took_s,
-            messages / took_s,
-        )
+            batch_id, len(rows) - abstained, abstained, len(reasons), took_s, messages / took_s,
+        )  # fmt: skip

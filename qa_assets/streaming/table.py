@@ -1,16 +1,19 @@
-"""The Parquet table of responses, a directory for each topic id and micro-batch.
+"""The Parquet table of responses, a directory for each topic id and micro-batch; its index of ids.
 
 The directory of a micro-batch appears by a rename, whole or not at all.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_assets.core.descriptions import Messages
 from qa_assets.core.examples import Prediction
+from qa_assets.core.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 KEY = ["partition", "offset"]
 _FILE = "responses.parquet"
+_INSERT = "insert or ignore into requests values (?, ?, ?)"
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,37 @@ class ResponseTable:
 
     def _batch(self, batch_id: int) -> Path:
         return self.path / f"batch_id={batch_id}"
+
+
+class Deduplicator:
+    """The first request of each id; in SQLite, for a look-up to cost the same at any size."""
+
+    def __init__(self, path: Path, table: ResponseTable) -> None:
+        """Open the file; if it is missing, build it from the table."""
+        self._path = path
+        if path.exists():
+            return
+        rows = table.read(["id", *KEY, "batch_id"]).sort_values(["batch_id", *KEY])
+        with replacing(path) as new, closing(sqlite3.connect(new)) as database, database:
+            database.execute(
+                "create table requests (id text primary key, part int, at int) without rowid"
+            )
+            database.executemany(_INSERT, rows[["id", *KEY]].itertuples(index=False, name=None))
+
+    def duplicates(self, batch: Collection[tuple[str, int, int]]) -> set[tuple[int, int]]:
+        """Partition and offset of the requests of a micro-batch that are not the first of their id.
+
+        The micro-batch: id, partition and offset of each. First requests are stored, so that a
+        repeated micro-batch gets the same result.
+        """
+        with closing(sqlite3.connect(self._path)) as database, database:
+            database.executemany(_INSERT, batch)
+            first = "select part, at from requests where id = ?"
+            return {
+                (partition, offset)
+                for name, partition, offset in batch
+                if database.execute(first, (name,)).fetchone() != (partition, offset)
+            }
 
 
 def prediction_type() -> "pa.DataType":

@@ -17,6 +17,7 @@ from qa_assets.core.artifacts import Artifact, ArtifactMissingError, ArtifactSto
 from qa_assets.deployment import serving
 from qa_assets.local import process
 from qa_assets.spark import stop_session
+from qa_assets.streaming.config import StreamContext
 from qa_assets.streaming.consumer import process_until
 from qa_assets.streaming.data_loss import DataLossError
 from qa_assets.streaming.kafka import KafkaUnavailable
@@ -25,8 +26,6 @@ from qa_assets.streaming.publisher import FencedError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-    from qa_assets.streaming.config import StreamContext
 
 logger = logging.getLogger(__name__)
 
@@ -65,16 +64,14 @@ def run_worker(
     create_session: "Callable[[], SparkSession]",
     store: ArtifactStore,
     asset: str,
-    context: "StreamContext",
+    context: StreamContext,
     out: Path,
 ) -> int:
     """Answer requests until a signal ends this process; replaces its signal handlers.
 
     The current micro-batch is finished before the end, and the Spark session stopped. A new version
-    of the asset that serves is used from the next micro-batch on.
-
-    Returns:
-        The exit code: 0 after a signal, `RENEW`, `UNAVAILABLE`, or 1 after a failure.
+    of the asset that serves is used from the next micro-batch on. Returns the exit code: 0 after a
+    signal, `RENEW`, `UNAVAILABLE`, or 1 after a failure.
     """
     stop, started = threading.Event(), time.monotonic()
     session = create_session()
@@ -97,12 +94,7 @@ def run_worker(
 
 
 def load_model(session: "SparkSession", artifact: Artifact) -> Model:
-    """The model of an artefact that serves.
-
-    Raises:
-        ProvenanceError: its files were changed.
-        SparkNlpError: Spark NLP cannot load it.
-    """
+    """The model of an artefact that serves; errors are those of `serving.predictor`."""
     predict = serving.predictor(session, artifact.path / artifact.info["serves"])
     return Model(artifact.info["model_version"], predict)
 
@@ -113,11 +105,7 @@ class LatestModel:
     def __init__(
         self, session: "SparkSession", store: ArtifactStore, asset: str, check_s: float
     ) -> None:
-        """Load the newest version.
-
-        Raises:
-            ArtifactMissingError: there is none.
-        """
+        """Load the newest version, or raise an ArtifactMissingError."""
         self._session, self._store, self._asset, self._check_s = session, store, asset, check_s
         self._artifact = store.latest(asset)
         self._model = load_model(session, self._artifact)

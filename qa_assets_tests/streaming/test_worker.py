@@ -69,7 +69,7 @@ def rows_of(table: Path) -> list[dict[str, Any]]:
 
 def wait(condition: Callable[[], bool], log: Path) -> None:
     """Wait until the condition holds."""
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 200
     while not condition():
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
