@@ -84,15 +84,10 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        lines = [
-            f"QA_ASSETS_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            + _value(problem["loc"], problem["input"])
-            for problem in error.errors()
-        ]
+        lines = []
+        for problem in error.errors():
+            name, value = "_".join(map(str, problem["loc"])), problem["input"]
+            secret = isinstance(value, dict) or "password" in name  # or it may hold one
+            refused = "" if secret else f" (got {value!r})"
+            lines.append(f"QA_ASSETS_{name.upper()}: {problem['msg']}{refused}")
         raise SettingsError("unusable settings:\n  " + "\n  ".join(lines)) from None
-
-
-def _value(place: tuple[int | str, ...], value: object) -> str:
-    """The value that was refused, unless it is a secret or may hold one."""
-    secret = isinstance(value, dict) or (place and "password" in str(place[-1]))
-    return "" if secret else f" (got {value!r})"

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from qa_assets.local.class_archive import archive_options, keep_archive
 from qa_assets.local.jars import ensure_jars
@@ -28,10 +28,8 @@ _LOG_CONFIG = Path(__file__).with_name("spark-log4j2.properties")
 _STOP_GRACE_S = 45.0  # the first JVM writes its archive of classes, in 10 s or so
 
 
-class SparkConfig(BaseModel):
+class SparkConfig(BaseModel, extra="forbid", frozen=True):
     """Where Spark runs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     master: str = "local[2]"
     driver_memory: str = "3g"
@@ -60,7 +58,7 @@ def create_session(
         JavaError: there is no Java 17.
     """
     from py4j.protocol import Py4JError  # type: ignore[import-untyped]
-    from pyspark import SparkConf, SparkContext
+    from pyspark import SparkContext
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
@@ -79,8 +77,7 @@ def create_session(
         # else its workers are the `python3` of PATH, which need not be that of this environment
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
-        conf = SparkConf(loadDefaults=False).setAll(list(configuration.items()))
-        spark = SparkSession.builder.config(conf=conf).getOrCreate()
+        spark = SparkSession.builder.config(map=configuration).getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
         _end_jvm()
         raise SparkError(
@@ -101,16 +98,14 @@ def stop_session(spark: "SparkSession") -> None:
     """Stop the session and its JVM, which would otherwise live as long as this process."""
     from py4j.protocol import Py4JError
 
-    class_path = _configured.get("spark.driver.extraClassPath")
-    temporary = _configured.get("spark.local.dir")
     try:
         with suppress(Py4JError, OSError):  # the JVM may have been killed
             spark.stop()
     finally:
         ended = _end_jvm()
-        if temporary:
+        if temporary := _configured.get("spark.local.dir"):
             shutil.rmtree(temporary, ignore_errors=True)
-        if class_path:
+        if class_path := _configured.get("spark.driver.extraClassPath"):
             keep_archive(Path(class_path).parent, ended)
 
 
@@ -119,12 +114,9 @@ def spark_configuration(
 ) -> dict[str, str]:
     """All of Spark's configuration.
 
-    Args:
-        app_name: in Spark's logs.
-        config: the master.
-        root: directory with the jars, as `jars`, and for Spark's own files, as `spark`.
-        brief: for a session of a minute or so: a local JVM then compiles without optimising, which
-            takes about as long as all else on two cores.
+    `root` has the jars, as `jars`, and Spark's own files, as `spark`. The JVM of a local session
+    that is `brief`, of a minute or so, compiles without optimising, which takes about as long as
+    all else on two cores.
 
     Raises:
         JarError: the jars are not there and cannot be fetched.
@@ -135,14 +127,13 @@ def spark_configuration(
     place = root / "spark"
     place.mkdir(parents=True, exist_ok=True)
     temporary = tempfile.mkdtemp(prefix="session-", dir=place)
-    local = config.is_local
     # Spark NLP leaves copies of the model there, 750 MB of Flan-T5-small
     java_options = [
         "-Duser.timezone=UTC",
         f"-Djava.io.tmpdir={temporary}",
         f'"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}"',
     ]
-    if local:
+    if config.is_local:
         java_options += archive_options(jars)
         java_options += ["-XX:TieredStopAtLevel=1"] if brief else []
     configuration = {
@@ -162,7 +153,7 @@ def spark_configuration(
         "spark.kryoserializer.buffer.max": "2000m",
         "spark.jsl.settings.onnx.intraOpNumThreads": "1",  # Spark's tasks are the parallelism
     }
-    if local:
+    if config.is_local:
         configuration |= {
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",

@@ -1,14 +1,17 @@
 """The settings, pipeline or task that a command names, or one clear message and exit code 2."""
 
-from typing import NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from qa_assets import definitions
 from qa_assets.components.pipeline import Pipeline
 from qa_assets.core.task import Task, load_task
 from qa_assets.settings import Settings, SettingsError, load_settings
+
+QUICKSTART = "quickstart"
 
 
 def chosen_settings() -> Settings:
@@ -16,16 +19,15 @@ def chosen_settings() -> Settings:
     try:
         return load_settings()
     except SettingsError as error:
-        _refuse(str(error))
+        raise typer.Exit(fail(str(error), 2)) from None
 
 
 def chosen_pipeline(name: str) -> Pipeline:
     """The pipeline of that name."""
-    from qa_assets.definitions import pipelines
-
-    configs = pipelines()
+    configs = definitions.pipelines()
     if name not in configs:
-        _refuse(f"there is no pipeline {name!r}: there are {', '.join(configs)}")
+        message = f"there is no pipeline {name!r}: there are {', '.join(configs)}"
+        raise typer.Exit(fail(message, 2))
     return Pipeline(name, configs[name])
 
 
@@ -34,27 +36,43 @@ def chosen_task(name: str) -> Task:
     try:
         return load_task(name, {})
     except LookupError as error:
-        _refuse(str(error))
+        raise typer.Exit(fail(str(error), 2)) from None
 
 
-def show_pipelines() -> None:
-    """Print a table of the pipelines."""
-    from qa_assets.definitions import pipelines
+ChosenPipeline = Annotated[
+    Pipeline,
+    typer.Argument(
+        parser=chosen_pipeline,
+        default_factory=lambda: QUICKSTART,
+        show_default=QUICKSTART,
+        metavar="[PIPELINE]",
+        help="A folder of qa_assets/defs.",
+    ),
+]
+ChosenTask = Annotated[
+    Task,
+    typer.Option(
+        "--task",
+        parser=chosen_task,
+        default_factory=lambda: "question_answering",
+        show_default="question_answering",
+        metavar="TEXT",
+        help="A folder of qa_assets/tasks.",
+    ),
+]
 
+
+def pipelines() -> None:
+    """List the pipelines."""
     table = Table("pipeline", "task", "data", "base model", "engine", "topic")
-    for name, config in pipelines().items():
+    for name, config in definitions.pipelines().items():
         topic = Pipeline(name, config).topics.requests
         engine = config.serving.engine
         table.add_row(name, config.task.name, config.data.source, config.model.base, engine, topic)
     Console().print(table)
 
 
-def fail(message: str) -> int:
-    """Say what is wrong on stderr; returns exit code 1."""
+def fail(message: str, code: int = 1) -> int:
+    """Say what is wrong on stderr; returns the exit code."""
     typer.secho(message, err=True, fg="red")
-    return 1
-
-
-def _refuse(message: str) -> NoReturn:
-    typer.secho(message, err=True, fg="red")
-    raise typer.Exit(2)
+    return code

@@ -5,10 +5,10 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import psutil
@@ -16,204 +16,169 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 
+from qa_assets.cli.choice import ChosenPipeline, chosen_settings
 from qa_assets.components.pipeline import Pipeline
+from qa_assets.core.task import SourceError
+from qa_assets.data.sources import ADDRESS, HUB, locate, open_address
 from qa_assets.local import jars, java
+from qa_assets.models.base_model import BaseModelError, require_files
 from qa_assets.settings import Settings
+from qa_assets.streaming.config import KafkaConfig
+from qa_assets.streaming.kafka import broker_answers
 
 _GB = 1024**3
 _STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at: `bad` keeps the pipeline from running, a `note` does not."""
+Result = tuple[Literal["ok", "note", "bad"], str]
+"""State and message: `bad` keeps the pipeline from running, a `note` does not."""
+
+
+class Finding(NamedTuple):
+    """The result of a check."""
 
     what: str
-    state: Literal["ok", "note", "bad"]
+    state: str
     message: str
 
 
-def examine(settings: Settings, pipeline: Pipeline) -> int:
-    """Print every finding; returns 1 if one is bad."""
-    console = Console()
+def doctor(pipeline: ChosenPipeline) -> int:
+    """Say what of this machine is in order for a pipeline, and what is not."""
     table = Table("", "what", "found", title=f"pipeline {pipeline.name}", title_justify="left")
-    findings = []
-    for finding in find(settings, pipeline):
-        findings.append(finding)
-        style = _STYLES[finding.state]
-        table.add_row(f"[{style}]{finding.state}[/]", finding.what, finding.message)
-    console.print(table)
+    findings = list(find(chosen_settings(), pipeline))
+    for what, state, message in findings:
+        table.add_row(f"[{_STYLES[state]}]{state}[/]", what, message)
+    Console().print(table)
     return int(any(finding.state == "bad" for finding in findings))
 
 
 def find(settings: Settings, pipeline: Pipeline) -> Iterator[Finding]:
-    """Look at everything that a run of the pipeline needs."""
-    yield _packages()
-    yield _java()
-    yield _jars(settings)
-    yield _memory(pipeline)
-    yield _disk(settings)
-    yield _gpu(settings)
-    yield _data(pipeline)
-    yield _base(pipeline)
-    for look in (_ui_port, _kafka, _spark, _ray):
-        yield look(settings)
+    """Check everything that a run of the pipeline needs."""
+    base, ray = pipeline.config.model.base, settings.ray
+    checks: dict[str, Callable[[], Result]] = {
+        "packages": _packages,
+        "Java 17": lambda: ("ok", str(java.java_home())),
+        "jars": lambda: _jars(settings.jars),
+        "memory": lambda: _memory(wanted=4 if base == "tiny" else 8),
+        "disk": lambda: _disk(settings.root),
+        "GPU": lambda: _gpu(needed=ray.use_gpu),
+        "data": lambda: _data(pipeline),
+        "base model": lambda: _base(base),
+        "UI": lambda: _ui_port(settings.ui_port),
+        "Kafka": lambda: _kafka(settings.kafka),
+        "Spark": lambda: _engine(settings.spark.master, "QA_ASSETS_SPARK_MASTER"),
+        "Ray": lambda: _engine(ray.address or "local", "QA_ASSETS_RAY_ADDRESS"),
+    }
+    for what, check in checks.items():
+        try:
+            yield Finding(what, *check())
+        except (java.JavaError, SourceError, BaseModelError) as error:
+            yield Finding(what, "bad", str(error))
 
 
-def _packages() -> Finding:
+def _packages() -> Result:
     wrong = []
-    for line in importlib.metadata.requires("qa-assets") or []:
-        requirement = Requirement(line)
+    for requirement in map(Requirement, importlib.metadata.requires("qa-assets") or []):
         try:
             version = importlib.metadata.version(requirement.name)
+            if not requirement.specifier.contains(version, prereleases=True):
+                wrong.append(f"{requirement.name} {version}, needed {requirement.specifier}")
         except importlib.metadata.PackageNotFoundError:
             wrong.append(f"{requirement.name} is missing")
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            wrong.append(f"{requirement.name} {version}, needed {requirement.specifier}")
-    if wrong:
-        return Finding("packages", "bad", "; ".join(wrong) + ": run `make setup`")
-    return Finding("packages", "ok", "as the lock says")
+    return ("bad", "; ".join(wrong) + ": run `make setup`") if wrong else ("ok", "as the lock says")
 
 
-def _java() -> Finding:
-    try:
-        home = java.java_home()
-    except java.JavaError as error:
-        return Finding("Java 17", "bad", str(error))
-    return Finding("Java 17", "ok", str(home))
+def _jars(directory: Path) -> Result:
+    if jars.jars_present(directory):
+        return "ok", str(directory)
+    return "note", f"not yet under {directory}: fetched by the first run"
 
 
-def _jars(settings: Settings) -> Finding:
-    if jars.jars_present(settings.jars):
-        return Finding("jars", "ok", str(settings.jars))
-    return Finding("jars", "note", f"not yet under {settings.jars}: fetched by the first run")
-
-
-def _memory(pipeline: Pipeline) -> Finding:
+def _memory(wanted: int) -> Result:
     available = psutil.virtual_memory().available / _GB
-    needed = 4 if pipeline.config.model.base == "tiny" else 8
-    message = f"{available:.1f} GB available, {needed} GB wanted"
-    return Finding("memory", "ok" if available >= needed else "bad", message)
+    message = f"{available:.1f} GB available, {wanted} GB wanted"
+    return "ok" if available >= wanted else "bad", message
 
 
-def _disk(settings: Settings) -> Finding:
-    place = settings.home.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free / _GB
-    writable = os.access(place, os.W_OK)
+def _disk(home: Path) -> Result:
+    place = next(path for path in (home, *home.parents) if path.exists())
+    free, writable = shutil.disk_usage(place).free / _GB, os.access(place, os.W_OK)
     message = f"{free:.1f} GB free under {place}, 5 GB wanted" + ("" if writable else "; read-only")
     if free >= 5 and writable:
-        return Finding("disk", "ok", message)
-    return Finding("disk", "bad", f"{message}: make room or set QA_ASSETS_HOME")
+        return "ok", message
+    return "bad", f"{message}: make room or set QA_ASSETS_HOME"
 
 
-def _gpu(settings: Settings) -> Finding:
-    tool = shutil.which("nvidia-smi")
-    if tool:
-        found = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
-        if found.returncode == 0 and found.stdout.strip():
-            return Finding("GPU", "ok", found.stdout.strip().splitlines()[0])
-    state: Literal["bad", "note"] = "bad" if settings.ray.use_gpu else "note"
-    return Finding("GPU", state, "none: training uses the CPU")
+def _gpu(needed: bool) -> Result:
+    with suppress(OSError, subprocess.CalledProcessError, IndexError):
+        gpus = subprocess.check_output(["nvidia-smi", "-L"], text=True, stderr=subprocess.DEVNULL)
+        return "ok", gpus.strip().splitlines()[0]
+    return "bad" if needed else "note", "none: training uses the CPU"
 
 
-def _data(pipeline: Pipeline) -> Finding:
-    from qa_assets.core.task import SourceError
-    from qa_assets.data.sources import ADDRESS, HUB, locate, open_address
-
+def _data(pipeline: Pipeline) -> Result:
     source = pipeline.config.data.source
     if source == "generated":
-        return Finding("data", "ok", source)
+        return "ok", source
     if source == "official":
         url = next(iter(pipeline.task.raw.official))
         if _reached(url):
-            return Finding("data", "ok", f"official, {url} answers")
-        message = f"{url} does not answer: name a directory as data.source, or with --source"
-        return Finding("data", "bad", message)
-    try:
-        if source.startswith(HUB):
-            return Finding("data", "note", f"{source}: fetched from the hub by the first run")
-        if ADDRESS in source:
-            open_address(source)
-            return Finding("data", "note", f"{source}: read by the first run")
-        return Finding("data", "ok", ", ".join(map(str, locate(source).values())))
-    except SourceError as error:
-        return Finding("data", "bad", str(error))
+            return "ok", f"official, {url} answers"
+        return "bad", f"{url} does not answer: name a directory as data.source, or with --source"
+    if source.startswith(HUB):
+        return "note", f"{source}: fetched from the hub by the first run"
+    if ADDRESS in source:
+        open_address(source)
+        return "note", f"{source}: read by the first run"
+    return "ok", ", ".join(map(str, locate(source).values()))
 
 
-def _base(pipeline: Pipeline) -> Finding:
-    from qa_assets.models.base_model import BaseModelError, require_files
-
-    base = pipeline.config.model.base
-    if base == "tiny":
-        return Finding("base model", "ok", "tiny, made in the run")
-    if not Path(base).is_dir():
-        return _on_hub(base)
-    try:
-        require_files(Path(base))
-    except BaseModelError as error:
-        return Finding("base model", "bad", str(error))
-    return Finding("base model", "ok", base)
-
-
-def _on_hub(base: str) -> Finding:
+def _base(base: str) -> Result:
     from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
 
+    if base == "tiny":
+        return "ok", "tiny, made in the run"
+    if Path(base).is_dir():
+        require_files(Path(base))
+        return "ok", base
     if isinstance(try_to_load_from_cache(base, "config.json"), str):
-        return Finding("base model", "ok", f"{base}, fetched from the hub before")
+        return "ok", f"{base}, fetched from the hub before"
     if _reached(hf_hub_url(base, "config.json")):
-        return Finding("base model", "ok", f"{base}: fetched from the hub by the first run")
-    message = f"{base} is not at {constants.ENDPOINT}: name a directory as model.base, or by --base"
-    return Finding("base model", "bad", message)
+        return "ok", f"{base}: fetched from the hub by the first run"
+    hub = constants.ENDPOINT
+    return "bad", f"{base} is not at {hub}: name a directory as model.base, or by --base"
 
 
-def _ui_port(settings: Settings) -> Finding:
-    if listens("127.0.0.1", settings.ui_port):
-        message = f"port {settings.ui_port} is in use: set QA_ASSETS_UI_PORT for `make ui`"
-        return Finding("UI", "note", message)
-    return Finding("UI", "ok", f"port {settings.ui_port} is free")
+def _ui_port(port: int) -> Result:
+    if listens("127.0.0.1", port):
+        return "note", f"port {port} is in use: set QA_ASSETS_UI_PORT for `make ui`"
+    return "ok", f"port {port} is free"
 
 
-def _kafka(settings: Settings) -> Finding:
-    from qa_assets.streaming.kafka import broker_answers
-
-    address = settings.kafka.bootstrap_servers
-    first = address.split(",")[0]
-    host, _, port = first.rpartition(":")
+def _kafka(kafka: KafkaConfig) -> Result:
+    address, remedy = kafka.bootstrap_servers, "set QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS"
+    host, _, port = address.split(",")[0].rpartition(":")
     in_use = port.isdigit() and listens(host, int(port))
-    answers = in_use and broker_answers(settings.kafka, timeout_s=5)
-    if settings.kafka.embedded:
-        if not in_use:
-            return Finding("Kafka", "ok", f"embedded; {address} is free for it")
-        if answers:
-            return Finding("Kafka", "note", f"a broker listens on {address} already")
-        message = f"{address} is in use: set QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS to another port"
-        return Finding("Kafka", "bad", message)
-    if answers:
-        return Finding("Kafka", "ok", f"{address} answers")
-    message = f"{address} does not answer: set QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS"
-    return Finding("Kafka", "bad", message)
+    if kafka.embedded and not in_use:
+        return "ok", f"embedded; {address} is free for it"
+    if in_use and broker_answers(kafka, timeout_s=5):
+        if kafka.embedded:
+            return "note", f"a broker listens on {address} already"
+        return "ok", f"{address} answers"
+    if kafka.embedded:
+        return "bad", f"{address} is in use: {remedy} to another port"
+    return "bad", f"{address} does not answer: {remedy}"
 
 
-def _spark(settings: Settings) -> Finding:
-    return _engine("Spark", settings.spark.master, "QA_ASSETS_SPARK_MASTER")
-
-
-def _ray(settings: Settings) -> Finding:
-    return _engine("Ray", settings.ray.address or "local", "QA_ASSETS_RAY_ADDRESS")
-
-
-def _engine(name: str, address: str, variable: str) -> Finding:
+def _engine(address: str, variable: str) -> Result:
     if address.startswith("local"):
-        return Finding(name, "ok", f"{address}, started when needed")
+        return "ok", f"{address}, started when needed"
     parts = urlsplit(address if "://" in address else f"//{address}")
     if parts.hostname is None or parts.port is None:
-        return Finding(name, "note", f"{address}: cannot tell whether it answers")
+        return "note", f"{address}: cannot tell whether it answers"
     if listens(parts.hostname, parts.port):
-        return Finding(name, "ok", f"{address} answers")
-    return Finding(name, "bad", f"{address} does not answer: set {variable}")
+        return "ok", f"{address} answers"
+    return "bad", f"{address} does not answer: set {variable}"
 
 
 def _reached(url: str) -> bool:
@@ -229,7 +194,7 @@ def _reached(url: str) -> bool:
 def listens(host: str, port: int) -> bool:
     """Whether something accepts connections there."""
     try:
-        with socket.create_connection((host, port), timeout=2):
-            return True
+        socket.create_connection((host, port), timeout=2).close()
     except OSError:
         return False
+    return True

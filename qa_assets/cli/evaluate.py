@@ -6,54 +6,52 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from qa_assets.cli.choice import fail
+from qa_assets.cli.choice import ChosenTask, fail
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.task import EvaluationFileError, Task
-from qa_assets.evaluation.comparison import Comparison, compare
+from qa_assets.evaluation.comparison import Comparison
+from qa_assets.evaluation.page import write_report
 from qa_assets.models.any_model import ModelError, predict_any
 
 _NAMED = 3
 
 
 def evaluate(
-    task: Task,
-    data: Path,
-    predictions: Path | None,
-    model: Path | None,
-    report: Path | None,
-    as_json: bool,
+    data: Annotated[Path, typer.Option(help="Examples, such as SQuAD v1.1 or v2.0 JSON.")],
+    task: ChosenTask,
+    predictions: Annotated[
+        Path | None, typer.Option(help='A JSON object from id to text, "" to abstain.')
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="A Hugging Face directory.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write report.html and report.json to this directory.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, in full precision.")
+    ] = False,
 ) -> int:
-    """Print scores on stdout and everything else on stderr; returns the exit code.
-
-    Args:
-        task: reads the files and scores.
-        data: examples with references.
-        predictions: a file of predictions by id; this or a model.
-        model: a Hugging Face directory.
-        report: where to write `report.html` and `report.json`.
-        as_json: print one JSON object.
-    """
+    """Score a model or predictions on a file of examples, by the official metric."""
     if (predictions is None) == (model is None):
         return fail("give either --predictions or --model")
-    _log_progress()
+    logging.getLogger("qa_assets").setLevel(logging.INFO)  # the progress of decoding, on stderr
     try:
         if report is not None:
             _check_writable(report)
         examples = task.read_examples(data)
         notes: list[str] = []
         if predictions is not None:
-            found = task.read_predictions(predictions)
-            predicted, notes = match(task, examples, found, data, predictions)
+            predicted, notes = _match(task, examples, predictions, data)
         if model is not None:
             predicted = predict_any(model, task, examples)
         for note in notes:
             typer.secho(note, err=True, fg="yellow")
-        comparison = compare(task, examples, {"candidate": predicted})
+        comparison = Comparison(task, examples, {"candidate": predicted})
         if report is not None:
             facts = {"evaluated": str(predictions or model), "on": str(data)}
             _write(report, comparison, facts, notes)
@@ -64,12 +62,8 @@ def evaluate(
     return 0
 
 
-def match(
-    task: Task,
-    examples: Sequence[Example],
-    predicted: dict[str, Prediction],
-    data: Path,
-    predictions: Path,
+def _match(
+    task: Task, examples: Sequence[Example], predictions: Path, data: Path
 ) -> tuple[list[Prediction], list[str]]:
     """The prediction of every example, and what is to be said of ids that do not match.
 
@@ -78,7 +72,7 @@ def match(
     Raises:
         EvaluationFileError: not one prediction is of an example.
     """
-    request = task.words.request
+    predicted, request = task.read_predictions(predictions), task.words.request
     ids = {example.id for example in examples}
     missing = [example.id for example in examples if example.id not in predicted]
     unknown = [key for key in predicted if key not in ids]
@@ -89,10 +83,8 @@ def match(
         )
     notes = []
     if missing:
-        notes.append(
-            f"{len(missing)} {request}s without a prediction, taken as abstained on:"
-            f" {_some(missing)}"
-        )
+        without = f"{len(missing)} {request}s without a prediction"
+        notes.append(f"{without}, taken as abstained on: {_some(missing)}")
     if unknown:
         notes.append(f"{len(unknown)} predictions without a {request}, left out: {_some(unknown)}")
     return [predicted.get(example.id, Prediction("")) for example in examples], notes
@@ -102,16 +94,10 @@ def _some(ids: Sequence[str]) -> str:
     return ", ".join(ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
 
 
-def _log_progress() -> None:
-    """What the library logs goes to stderr, the progress of decoding among it."""
-    logging.getLogger("qa_assets").setLevel(logging.INFO)
-
-
 def _check_writable(report: Path) -> None:
     """Fail before the work rather than after it."""
-    place = report.absolute()
-    while not place.exists():
-        place = place.parent
+    path = report.absolute()
+    place = next(parent for parent in (path, *path.parents) if parent.exists())
     if not place.is_dir():
         raise EvaluationFileError(f"--report {report}: {place} is a file")
     if not os.access(place, os.W_OK):
@@ -120,8 +106,6 @@ def _check_writable(report: Path) -> None:
 
 def _write(report: Path, comparison: Comparison, facts: dict[str, str], notes: list[str]) -> None:
     """Write the report beside, and rename its files into place."""
-    from qa_assets.evaluation.page import write_report
-
     report.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=report) as draft:
         title = f"Evaluation on {Path(facts['on']).name}"

@@ -3,20 +3,20 @@
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import dagster as dg
-import typer
 import yaml
 from dagster import DagsterEventType, EventLogEntry
-from dagster._utils.merger import deep_merge_dicts as merge_dicts
 from rich.console import Console
+from rich.markup import escape
+from typer import Option
 
-from qa_assets.cli.choice import fail
+from qa_assets.cli.choice import ChosenPipeline, chosen_settings, fail
 from qa_assets.cli.summary import show_failure, show_summary
 from qa_assets.cli.supervisor import child, supervised
 from qa_assets.components.pipeline import Pipeline
@@ -50,39 +50,58 @@ class Launch:
             run_config: where to write.
             of_job: the job's own run config, which one that is given to a launch replaces.
         """
-        job = self.job or f"{self.pipeline}_all"
-        what = ["--assets", self.assets] if self.assets else ["--job", job]
-        config = self._run_config(raw)
-        if not config:
-            return what
-        config = merge_dicts(of_job or {}, config)
-        run_config.write_text(yaml.safe_dump(config), encoding="utf-8")
-        return [*what, "--config", str(run_config)]
-
-    def _run_config(self, raw: str) -> dict[str, Any]:
-        options: dict[str, dict[str, Any]] = {
-            f"{self.pipeline}__{raw}": {"source": self.source},
-            f"{self.pipeline}_splits": {
-                "train_examples": self.train_examples,
-                "eval_examples": self.eval_examples,
-            },
-            f"{self.pipeline}__checkpoints": {"base": self.base},
-        }
-        ops = {
-            op: {"config": {name: value for name, value in values.items() if value is not None}}
-            for op, values in options.items()
-        }
-        used = {op: values for op, values in ops.items() if values["config"]}
-        config: dict[str, Any] = {"ops": used} if used else {}
+        command = ["--assets", self.assets] if self.assets else []
+        command = command or ["--job", self.job or f"{self.pipeline}_all"]
+        config: dict[str, Any] = {}
+        for op, name, value in (
+            (f"{self.pipeline}__{raw}", "source", self.source),
+            (f"{self.pipeline}_splits", "train_examples", self.train_examples),
+            (f"{self.pipeline}_splits", "eval_examples", self.eval_examples),
+            (f"{self.pipeline}__checkpoints", "base", self.base),
+        ):
+            if value is not None:
+                config = merge(config, {"ops": {op: {"config": {name: value}}}})
         if self.config is not None:
-            given = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-            config = merge_dicts(config, given)
-        return config
+            config = merge(config, yaml.safe_load(self.config.read_text(encoding="utf-8")) or {})
+        if not config:
+            return command
+        run_config.write_text(yaml.safe_dump(merge(of_job or {}, config)), encoding="utf-8")
+        return [*command, "--config", str(run_config)]
 
 
-def run_graph(settings: Settings, pipeline: Pipeline, launch: Launch) -> int:
-    """Launch assets or a job, with the checks; returns 0 only if all succeeded."""
-    return supervised(settings, lambda: _launch(settings, pipeline, launch))
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested mappings with the values of others, at any depth."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        merged[key] = merge(base[key], value) if both else value
+    return merged
+
+
+def run(
+    pipeline: ChosenPipeline,
+    assets: Annotated[
+        str | None, Option(help="A Dagster asset selection; else the whole pipeline.")
+    ] = None,
+    job: Annotated[str | None, Option(help="A job instead, such as `quickstart_rollback`.")] = None,
+    source: Annotated[
+        str | None, Option(help="Where to take the data from in this run: docs/data.md.")
+    ] = None,
+    base: Annotated[
+        str | None, Option(help="What to fine-tune in this run: hub id or directory.")
+    ] = None,
+    train_examples: Annotated[int | None, Option(help="Train on so many at most.")] = None,
+    eval_examples: Annotated[int | None, Option(help="Evaluate on so many at most.")] = None,
+    config: Annotated[
+        Path | None, Option(help="YAML of Dagster run config, over the options above.")
+    ] = None,
+) -> int:
+    """Materialise a pipeline once, with the broker it needs, and show what came of it."""
+    settings, name = chosen_settings(), pipeline.name
+    launch = Launch(name, assets, job, source, base, train_examples, eval_examples, config)
+    with supervised(settings):
+        code = _launch(settings, pipeline, launch)
+    return code
 
 
 def _launch(settings: Settings, pipeline: Pipeline, launch: Launch) -> int:
@@ -98,17 +117,15 @@ def _launch(settings: Settings, pipeline: Pipeline, launch: Launch) -> int:
     command = ["dg", "launch", *what]
     console.print(f"{shlex.join(command)}   log {log}", soft_wrap=True, markup=False)
     with dg.DagsterInstance.get() as instance:
-        known = _newest(instance)
+        progress = Progress(instance, console)
         try:
             with child(command, log) as launched:
-                progress = Progress(instance, known, console)
                 while launched.poll() is None:
                     progress.show()
                     time.sleep(_POLL_S)
                 progress.show()
         except KeyboardInterrupt:
-            typer.secho("interrupted: everything that was started is ended", err=True, fg="red")
-            return 130
+            return fail("interrupted: everything that was started is ended", 130)
         if progress.run_id is None or launched.returncode != 0:
             show_failure(instance, progress.run_id, log)
             return 1
@@ -117,41 +134,35 @@ def _launch(settings: Settings, pipeline: Pipeline, launch: Launch) -> int:
 
 
 def _newest(instance: dg.DagsterInstance) -> str | None:
-    runs: Sequence[dg.DagsterRun] = instance.get_runs(limit=1)
-    return runs[0].run_id if runs else None
+    return next((run.run_id for run in instance.get_runs(limit=1)), None)
 
 
 class Progress:
-    """Prints what happens in the run that starts after `known`, each event once."""
+    """Prints what happens in the next run, each event once."""
 
-    def __init__(self, instance: dg.DagsterInstance, known: str | None, console: Console) -> None:
+    def __init__(self, instance: dg.DagsterInstance, console: Console) -> None:
         self.run_id: str | None = None
-        self._instance, self._known, self._console = instance, known, console
+        self._instance, self._console = instance, console
+        self._before, self._begun = _newest(instance), time.time()
         self._cursor: str | None = None
         self._started: dict[str, float] = {}
-        self._begun = time.time()
 
     def show(self) -> None:
         """Print the events since the last call."""
         if self.run_id is None:
             newest = _newest(self._instance)
-            if newest is None or newest == self._known:
+            if newest is None or newest == self._before:
                 return
             self.run_id = newest
         more = True
         while more:
             page = self._instance.get_records_for_run(self.run_id, cursor=self._cursor, limit=500)
             self._cursor, more = page.cursor, page.has_more
-            for record in page.records:
-                self._print(record.event_log_entry)
-
-    def _print(self, entry: EventLogEntry) -> None:
-        line = self._line(entry)
-        if line is not None:
-            clock = int(entry.timestamp - self._begun)
-            self._console.print(
-                f"[dim]{clock // 60:2d}:{clock % 60:02d}[/]  {line}", soft_wrap=True
-            )
+            for entry in (record.event_log_entry for record in page.records):
+                if line := self._line(entry):
+                    minutes, seconds = divmod(int(entry.timestamp - self._begun), 60)
+                    clock = f"[dim]{minutes:2d}:{seconds:02d}[/]"
+                    self._console.print(f"{clock}  {line}", soft_wrap=True)
 
     def _line(self, entry: EventLogEntry) -> str | None:
         step = entry.step_key or ""
@@ -159,7 +170,7 @@ class Progress:
         if event is None:
             if entry.user_message.startswith("Dependencies for step "):
                 return f"[yellow]–  {step} not run[/]"
-            return f"   {step}: {_plain(entry.user_message)}" if step else None
+            return f"   {step}: {escape(entry.user_message)}" if step else None
         match event.event_type:
             case DagsterEventType.STEP_START:
                 self._started[step] = entry.timestamp
@@ -177,7 +188,3 @@ class Progress:
                 mark = "[green]ok[/]" if check.passed else f"[red]{bad}[/]"
                 return f"   check {check.asset_key.to_user_string()}.{check.check_name}  {mark}"
         return None
-
-
-def _plain(message: str) -> str:
-    return message.replace("[", r"\[")

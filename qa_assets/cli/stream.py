@@ -5,31 +5,26 @@ import threading
 
 import typer
 
-from qa_assets.cli.choice import fail
+from qa_assets.cli.choice import ChosenPipeline, chosen_settings, fail
 from qa_assets.cli.supervisor import supervised
-from qa_assets.components.pipeline import Pipeline
 from qa_assets.core.artifacts import ArtifactMissingError
-from qa_assets.settings import Settings
+from qa_assets.streaming.worker import keep_running, worker_command
 
 
-def stream(settings: Settings, pipeline: Pipeline) -> int:
-    """Answer until it is interrupted; returns the exit code."""
+def stream(pipeline: ChosenPipeline) -> int:
+    """Answer requests on a pipeline's topic as they come, until Ctrl-C or SIGTERM."""
+    settings, topics = chosen_settings(), pipeline.topics
     try:
-        pipeline.store(settings).latest(pipeline.serving_asset)
+        pipeline.store(settings).latest(pipeline.config.serving.model)
     except ArtifactMissingError as error:
         return fail(f"{error} (make run PIPELINE={pipeline.name})")
-    return supervised(settings, lambda: _stream(settings, pipeline))
-
-
-def _stream(settings: Settings, pipeline: Pipeline) -> int:
-    from qa_assets.streaming.worker import keep_running, worker_command
-
-    topics, words = pipeline.topics, pipeline.task.words
-    typer.echo(
-        f"{words.request}s on {topics.requests!r} of {settings.kafka.bootstrap_servers} are "
-        f"answered on {topics.responses!r}; Ctrl-C or SIGTERM ends it after the batch under way"
-    )
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return keep_running(worker_command(pipeline.name), stop)
+    with supervised(settings):
+        typer.echo(
+            f"{pipeline.requests} on {topics.requests!r} of {settings.kafka.bootstrap_servers} are "
+            f"answered on {topics.responses!r}; Ctrl-C or SIGTERM ends it after the batch under way"
+        )
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        code = keep_running(worker_command(pipeline.name), stop)
+    return code

@@ -5,8 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +15,7 @@ import typer
 from dagster import DagsterRunStatus
 from filelock import FileLock, Timeout
 
+from qa_assets.cli.choice import fail
 from qa_assets.local import process
 from qa_assets.local.broker import BrokerError, broker
 from qa_assets.local.ivy import JarError
@@ -22,33 +23,33 @@ from qa_assets.local.jars import ensure_jars
 from qa_assets.local.java import JavaError
 from qa_assets.settings import PROJECT_ROOT, Settings
 
-_UNFINISHED = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
+_FINISHED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
 _STOP_GRACE_S = 25.0
 
 
-class SupervisorError(RuntimeError):
-    """Another `make run` or `make ui` is at work under the same `home`."""
+@contextmanager
+def supervised(settings: Settings) -> Iterator[None]:
+    """Have jars, DAGSTER_HOME and broker in place for the length of the block.
 
-
-def supervised(settings: Settings, work: Callable[[], int]) -> int:
-    """Do `work` with jars, DAGSTER_HOME and broker in place; returns the exit code.
-
-    What is wrong with the machine is said in one message, with exit code 1.
+    `home` is locked: its broker, its runs and its pool slots belong to one supervisor. What is
+    wrong with the machine is said in one message, with exit code 1.
     """
+    kafka, lock = settings.kafka, FileLock(settings.root / "supervisor.lock", timeout=0)
     try:
-        with _unwound_by_sigterm(), _alone(settings):
+        with _unwound_by_sigterm(), lock:
             _prepare(settings)
-            with _services(settings):
-                return work()
-    except (SupervisorError, BrokerError, JarError, JavaError, OSError) as error:
-        typer.secho(str(error), err=True, fg="red")
-        return 1
+            ensure_jars(settings.jars)
+            with (
+                broker(settings.root / "kafka", kafka.bootstrap_servers, settings.jars)
+                if kafka.embedded
+                else nullcontext()
+            ):
+                yield
+    except Timeout:
+        message = f"`make run` or `make ui` is at work under {settings.root} already: materialise"
+        raise typer.Exit(fail(f"{message} in its UI, or end it first")) from None
+    except (BrokerError, JarError, JavaError, OSError) as error:
+        raise typer.Exit(fail(str(error))) from None
 
 
 @contextmanager
@@ -66,26 +67,11 @@ def _unwound_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Hold `home`: its broker, its runs and its pool slots belong to one supervisor."""
-    settings.root.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(settings.root / "supervisor.lock", timeout=0):
-            yield
-    except Timeout:
-        raise SupervisorError(
-            f"`make run` or `make ui` is at work under {settings.root} already: materialise in its"
-            " UI, or end it first"
-        ) from None
-
-
 def _prepare(settings: Settings) -> None:
-    """Write DAGSTER_HOME and put the environment's commands first on the PATH."""
+    """Write DAGSTER_HOME, put the environment's commands first on the PATH, end abandoned runs."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(
-        Path(__file__).with_name("dagster.yaml"), settings.dagster_home / "dagster.yaml"
-    )
+    source = Path(__file__).with_name("dagster.yaml")
+    shutil.copyfile(source, settings.dagster_home / source.name)
     # torch's threads would spin while Spark needs the cores: five times slower beside it
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ |= {
@@ -95,27 +81,12 @@ def _prepare(settings: Settings) -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     os.chdir(PROJECT_ROOT)  # where dg looks for the project
-    _end_abandoned_runs()
-
-
-def _end_abandoned_runs() -> None:
-    """Fail the runs that a killed supervisor left behind: they would hold their pools for ever."""
     with dg.DagsterInstance.get() as instance:
-        for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNFINISHED)):
+        # of a supervisor that was killed: they would hold their pools for ever
+        unfinished = [status for status in DagsterRunStatus if status not in _FINISHED]
+        for run in instance.get_runs(filters=dg.RunsFilter(statuses=unfinished)):
             instance.report_run_failed(run, "ended with the `make run` or `make ui` it belonged to")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-@contextmanager
-def _services(settings: Settings) -> Iterator[None]:
-    kafka = settings.kafka
-    ensure_jars(settings.jars)
-    with (
-        broker(settings.root / "kafka", kafka.bootstrap_servers, settings.jars)
-        if kafka.embedded
-        else nullcontext()
-    ):
-        yield
 
 
 @contextmanager
@@ -128,18 +99,13 @@ def child(command: Sequence[str], log: Path | None) -> Iterator["subprocess.Pope
     try:
         yield started
     finally:
-        family = _family(started.pid)
+        family: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            parent = psutil.Process(started.pid)
+            family = [parent, *parent.children(recursive=True)]
         if started.poll() is None:
             started.send_signal(signal.SIGINT)
-        _, left = psutil.wait_procs(family, timeout=_STOP_GRACE_S if family else 0)
+        _, left = psutil.wait_procs(family, timeout=_STOP_GRACE_S)
         for survivor in left:
             survivor.kill()
         psutil.wait_procs(left, timeout=5)
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []

@@ -1,59 +1,45 @@
 """`qa-assets ui`: Dagster's UI with its daemon, beside broker and reports, until Ctrl-C."""
 
-import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import typer
 
+from qa_assets.cli.choice import chosen_settings, fail
 from qa_assets.cli.doctor import listens
 from qa_assets.cli.supervisor import child, supervised
+from qa_assets.definitions import pipelines
 from qa_assets.settings import Settings
 
 
-def serve(settings: Settings) -> int:
-    """Serve the UI until it is interrupted; returns the exit code."""
+def ui() -> int:
+    """Open Dagster's UI with all pipelines, the broker and the sensors on, until Ctrl-C."""
+    settings = chosen_settings()
     if listens("127.0.0.1", settings.ui_port):
-        message = f"port {settings.ui_port} is in use: set QA_ASSETS_UI_PORT to another"
-        typer.secho(message, err=True, fg="red")
-        return 1
-    return supervised(settings, lambda: _serve(settings))
-
-
-def _serve(settings: Settings) -> int:
-    typer.echo(
-        f"Dagster   http://127.0.0.1:{settings.ui_port}\n"
-        f"Kafka     {settings.kafka.bootstrap_servers}, topics: qa-assets pipelines\n"
-        f"reports   http://127.0.0.1:{settings.report_port}, linked from test_report\n"
-        f"MLflow    {_mlflow(settings)}\n"
-        "Ctrl-C ends everything"
-    )
-    from qa_assets.definitions import pipelines
-
-    command = ["dg", "dev", "--host", "127.0.0.1", "--port", str(settings.ui_port)]
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        report_server(settings, pipelines()),
-        child(command, log=None) as dagster,
-    ):
-        return dagster.wait()
+        return fail(f"port {settings.ui_port} is in use: set QA_ASSETS_UI_PORT to another")
+    with supervised(settings), suppress(KeyboardInterrupt):
+        mlflow = os.path.relpath(Path(sys.executable).with_name("mlflow"))
+        trials = f"{mlflow} ui --backend-store-uri {settings.tracking_uri} --port 5000"
+        typer.echo(
+            f"Dagster   http://127.0.0.1:{settings.ui_port}\n"
+            f"Kafka     {settings.kafka.bootstrap_servers}, topics: qa-assets pipelines\n"
+            f"reports   http://127.0.0.1:{settings.report_port}, linked from test_report\n"
+            f"MLflow    {settings.mlflow_uri or trials}\n"
+            "Ctrl-C ends everything"
+        )
+        command = ["dg", "dev", "--host", "127.0.0.1", "--port", str(settings.ui_port)]
+        with report_server(settings, pipelines()), child(command, log=None) as dagster:
+            return dagster.wait()
     return 0
-
-
-def _mlflow(settings: Settings) -> str:
-    """How to look at the trials."""
-    if settings.mlflow_uri is not None:
-        return settings.mlflow_uri
-    command = os.path.relpath(Path(sys.executable).with_name("mlflow"))
-    return f"{command} ui --backend-store-uri {settings.tracking_uri} --port 5000"
 
 
 def report_server(
     settings: Settings, pipelines: Iterable[str]
-) -> "contextlib.AbstractContextManager[subprocess.Popen[bytes]]":
+) -> "AbstractContextManager[subprocess.Popen[bytes]]":
     """Serve the versions of each pipeline's `test_report` for the length of a block.
 
     A browser opens no file from a page of the UI. Where the port is taken, only that link fails.

@@ -4,33 +4,37 @@ import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from qa_assets.core.descriptions import FileFacts
+from qa_assets.cli.choice import ChosenTask, chosen_settings, fail
 from qa_assets.core.task import SourceError, Task
+from qa_assets.data import records
 from qa_assets.settings import Settings
+from qa_assets.spark import create_session, stop_session
 
 _SHOWN = 10
 _WIDTH = 120
 
 
 def validate(
-    settings: Settings, task: Task, path: Path, max_rejected_share: float, as_json: bool
+    file: Annotated[Path, typer.Argument(help="A data file, such as SQuAD JSON or Parquet.")],
+    task: ChosenTask,
+    max_rejected_share: Annotated[
+        float, typer.Option(min=0, max=1, help="More bad records than this share fail.")
+    ] = 0.01,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> int:
-    """Print what is wrong with the file; returns 1 over the limit, or if it is no data file."""
+    """Check every record of a data file; exit code 1 if too many are bad."""
     try:
-        facts = task.inspect(path)
+        result = _check(chosen_settings(), task, file, max_rejected_share)
     except SourceError as error:
-        if as_json:
-            typer.echo(json.dumps({"file": str(path), "ok": False, "error": str(error)}))
-        else:
-            typer.secho(str(error), err=True, fg="red")
-        return 1
-    result = _check(settings, task, path, facts, max_rejected_share)
+        if not as_json:
+            return fail(str(error))
+        result = {"file": str(file), "ok": False, "error": str(error)}
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:
@@ -38,12 +42,8 @@ def validate(
     return 0 if result["ok"] else 1
 
 
-def _check(
-    settings: Settings, task: Task, path: Path, facts: FileFacts, limit: float
-) -> dict[str, Any]:
-    from qa_assets.data import records
-    from qa_assets.spark import create_session, stop_session
-
+def _check(settings: Settings, task: Task, path: Path, limit: float) -> dict[str, Any]:
+    facts = task.inspect(path)
     spark = create_session("validate", settings.spark, settings.root, brief=True)
     try:
         # Spark reads patterns and leaves out hidden files: a plain name has neither

@@ -21,7 +21,7 @@ def main(name: str) -> int:
     return run_worker(
         lambda: create_session("stream", settings.spark, settings.root),
         pipeline.store(settings),
-        pipeline.serving_asset,
+        pipeline.config.serving.model,
         pipeline.stream(settings),
         pipeline.stream_directory(settings),
     )

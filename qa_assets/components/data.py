@@ -1,22 +1,16 @@
 """Raw data, and the Parquet splits that everything downstream reads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
-from qa_assets.components.artifact_io import materialized
-from qa_assets.components.pipeline import Pipeline, code_version, digest
+from qa_assets.components import data_checks
+from qa_assets.components.pipeline import Pipeline, code_version, digest, overrides
 from qa_assets.components.spark_resource import SparkResource
-from qa_assets.components.tables import (
-    histograms,
-    markdown_table,
-    sample_of,
-    schema_of,
-    table_schema,
-)
+from qa_assets.components.tables import histograms, markdown_table, table_metadata, table_schema
 from qa_assets.core.artifacts import Artifact
 from qa_assets.core.examples import Budget
 from qa_assets.data import records, sources, splits
@@ -37,32 +31,21 @@ _SHAPED_BY = {
     "test": {"seed", "eval_examples"},
 }
 """The data settings that shape each split."""
+_SIZES = ("valid_examples", "train_examples", "eval_examples")
 
 
-class RawOverrides(dg.Config):
+class RawOverrides(overrides(DataConfig, "source", "generated_examples")):  # type: ignore[misc]
     """Where to take the data from in this run. Empty: as the pipeline says."""
 
-    source: str | None = Field(
-        default=None, description=DataConfig.model_fields["source"].description
-    )
-    generated_examples: int | None = Field(
-        default=None, description=DataConfig.model_fields["generated_examples"].description
-    )
 
-
-class SplitOverrides(dg.Config):
+class SplitOverrides(overrides(DataConfig, *_SIZES)):  # type: ignore[misc]
     """Size limits for a trial run. Empty: as the pipeline says."""
-
-    valid_examples: int | None = Field(
-        default=None, description=DataConfig.model_fields["valid_examples"].description
-    )
-    train_examples: int | None = Field(default=None, description="Train on so many at most.")
-    eval_examples: int | None = Field(default=None, description="Evaluate on so many at most.")
 
 
 def build(pipeline: Pipeline) -> dg.Definitions:
-    """The assets of this stage."""
-    return dg.Definitions(assets=[_raw(pipeline), _splits(pipeline)])
+    """The assets and checks of this stage."""
+    assets = [_raw(pipeline), _splits(pipeline)]
+    return dg.Definitions(assets=assets, asset_checks=data_checks.build(pipeline))
 
 
 def _raw(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -91,43 +74,37 @@ def _raw(pipeline: Pipeline) -> dg.AssetsDefinition:
             for key, value in (asdict(fact) | dict(fact.counts)).items()
             if key != "counts" and value is not None
         }
-        total = sum(fact.examples for fact in facts.values())
-        return materialized(
-            draft.done(),
-            pipeline.key(asset),
-            source=wanted.source,
-            **numbers,
-            **{"dagster/row_count": total},
-        )
+        numbers["dagster/row_count"] = sum(fact.examples for fact in facts.values())
+        return pipeline.materialized(draft.done(), source=wanted.source, **numbers)
 
     return raw_data
 
 
 def _splits(pipeline: Pipeline) -> dg.AssetsDefinition:
     task, words, data = pipeline.task, pipeline.task.words, pipeline.config.data
-    rejected_asset = f"rejected_{words.request}s"
+    rejected_asset, raw_key = f"rejected_{words.request}s", pipeline.key(words.raw)
 
-    def spec(name: str, description: str, columns: list[str], *shaping: Any) -> dg.AssetSpec:
+    def spec(name: str, description: str, columns: Iterable[str], *shaping: Any) -> dg.AssetSpec:
+        lineage = {
+            column: [dg.TableColumnDep(raw_key, source) for source in task.raw.lineage[column]]
+            for column in columns
+            if column in task.raw.lineage
+        }
         return dg.AssetSpec(
             **pipeline.spec(name, {"pyspark", "parquet"}, "data"),
-            deps=[pipeline.key(words.raw)],
+            deps=[raw_key],
             description=description,
             code_version=code_version("3", task, *shaping),
-            metadata={"dagster/column_lineage": _lineage(pipeline, columns)},
+            metadata={"dagster/column_lineage": dg.TableColumnLineage(lineage)},
         )
 
     @dg.multi_asset(
         name=pipeline.op("splits"),
         specs=[
-            spec(
-                f"{name}_split",
-                _WHAT[name],
-                list(splits.COLUMNS),
-                _shaping(pipeline.config.data, name),
-            )
+            spec(f"{name}_split", _WHAT[name], splits.COLUMNS, _shaping(data, name))
             for name in splits.NAMES
         ]
-        + [spec(rejected_asset, "Bad records, and why.", list(records.REJECTED))],
+        + [spec(rejected_asset, "Bad records, and why.", records.REJECTED)],
         ins=pipeline.keys(words.raw),
         pool="spark",
     )
@@ -140,13 +117,12 @@ def _splits(pipeline: Pipeline) -> dg.AssetsDefinition:
         """Every record checked; the good ones as three splits, the bad ones with their reasons."""
         raw, store = inputs[words.raw], pipeline.store(settings)
         limited = data.model_copy(update=config.model_dump(exclude_none=True))
-        with (
-            store.write("train_split", raw) as train,
-            store.write("valid_split", raw) as valid,
-            store.write("test_split", raw) as test,
-            store.write(rejected_asset, raw) as rejected,
-        ):
-            drafts = dict(zip(splits.NAMES, (train, valid, test), strict=True))
+        with ExitStack() as stack:
+            drafts = {
+                name: stack.enter_context(store.write(f"{name}_split", raw))
+                for name in splits.NAMES
+            }
+            rejected = stack.enter_context(store.write(rejected_asset, raw))
             result = splits.make_splits(
                 spark.brief_session,
                 task,
@@ -178,17 +154,6 @@ def _shaping(data: DataConfig, split: str) -> dict[str, Any]:
     return data.model_dump(mode="json", include=_SHAPED_BY[split])
 
 
-def _lineage(pipeline: Pipeline, columns: list[str]) -> dg.TableColumnLineage:
-    lineage, raw = pipeline.task.raw.lineage, pipeline.key(pipeline.task.words.raw)
-    return dg.TableColumnLineage(
-        {
-            column: [dg.TableColumnDep(asset_key=raw, column_name=name) for name in lineage[column]]
-            for column in columns
-            if column in lineage
-        }
-    )
-
-
 def _leakage(leakage: dict[str, Leakage]) -> dict[str, Any]:
     examples = [example for field in leakage.values() for example in field.examples]
     return {
@@ -218,9 +183,8 @@ def _split_result(
             "windows": description.windows,
             f"{task.words.response}s_in_no_window": description.lost,
         }
-    return materialized(
+    return pipeline.materialized(
         artifact,
-        pipeline.key(artifact.asset),
         **{f"{task.words.group}s": description.groups},
         answerable_share=facts.answerable / facts.examples,
         length_in_tokens=histograms(description.lengths),
@@ -234,13 +198,9 @@ def _split_result(
             }
             for name, value, size in description.slices
         ),
-        sample=sample_of(rows, ["inputs", "references"]),
         content_hash=facts.content_hash,
         **more,
-        **{
-            "dagster/row_count": facts.examples,
-            "dagster/column_schema": schema_of(rows, splits.COLUMNS),
-        },
+        **table_metadata(rows, splits.COLUMNS, ["inputs", "references"], facts.examples),
     )
 
 
@@ -248,9 +208,9 @@ def _rejected_result(
     pipeline: Pipeline, artifact: Artifact, files: dict[str, records.Summary]
 ) -> dg.MaterializeResult[None]:
     rows, reasons = artifact.path / "rows", pipeline.task.raw.reasons
-    return materialized(
+    rejected = sum(file.rejected for file in files.values())
+    return pipeline.materialized(
         artifact,
-        pipeline.key(artifact.asset),
         files=markdown_table(
             {"file": name}
             | {key: value for key, value in asdict(file).items() if key != "reasons"}
@@ -262,10 +222,6 @@ def _rejected_result(
             for name, file in files.items()
             for reason, count in file.reasons.items()
         ),
-        sample=sample_of(rows, list(records.REJECTED)),
         repaired_values=sum(file.repaired for file in files.values()),
-        **{
-            "dagster/row_count": sum(file.rejected for file in files.values()),
-            "dagster/column_schema": schema_of(rows, records.REJECTED),
-        },
+        **table_metadata(rows, records.REJECTED, records.REJECTED, rejected),
     )

@@ -16,9 +16,9 @@ _POINT, _FEW = 0.01, 3
 _SPLITS = [f"{name}_split" for name in splits.NAMES]
 
 
-def build(pipeline: Pipeline) -> dg.Definitions:
+def build(pipeline: Pipeline) -> list[dg.AssetChecksDefinition]:
     """The checks of this stage."""
-    return dg.Definitions(asset_checks=[_raw_checks(pipeline), _split_checks(pipeline)])
+    return [_raw_checks(pipeline), _split_checks(pipeline)]
 
 
 def _raw_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:

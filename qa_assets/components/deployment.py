@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from qa_assets.components.artifact_io import materialized
+from qa_assets.components import deployment_checks
 from qa_assets.components.pipeline import Pipeline, code_version, digest
 from qa_assets.components.spark_resource import SparkResource
 from qa_assets.components.tables import markdown_table
@@ -33,10 +33,11 @@ _WHAT = {
 
 
 def build(pipeline: Pipeline) -> dg.Definitions:
-    """The assets of this stage."""
+    """The assets and checks of this stage."""
     encoder = pipeline.task.kind == "encoder"
     exported = _onnx_encoder(pipeline) if encoder else _serving_models(pipeline)
-    return dg.Definitions(assets=[exported, _spark_nlp_model(pipeline)])
+    assets = [exported, _spark_nlp_model(pipeline)]
+    return dg.Definitions(assets=assets, asset_checks=deployment_checks.build(pipeline))
 
 
 def _serving_models(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -158,9 +159,8 @@ def _spark_nlp_model(pipeline: Pipeline) -> dg.AssetsDefinition:
             draft.data_version = onnx_model.data_version
             draft.info |= {**onnx_model.info, "serves": place.name}
             _sign(place, "spark_nlp", onnx_model, draft.info)
-        return materialized(
+        return pipeline.materialized(
             draft.done(),
-            pipeline.key("spark_nlp_model"),
             recipe=onnx_model.info["recipe"],
             model_version=onnx_model.info["model_version"],
         )
@@ -172,12 +172,11 @@ def _samples(
     examples: Sequence[Example], serving: ServingConfig
 ) -> tuple[list[Example], list[Example]]:
     """Examples to calibrate on, and others to compare recipes on: both spread over valid."""
-    calibrating = examples[:: max(5, len(examples) // serving.calibration_examples)]
-    calibrating = calibrating[: serving.calibration_examples]
+    calibrated, compared = serving.calibration_examples, serving.recipe_examples
+    calibrating = list(examples[:: max(5, len(examples) // calibrated)][:calibrated])
     ids = {example.id for example in calibrating}
     others = [example for example in examples if example.id not in ids]
-    others = others[:: max(1, len(others) // serving.recipe_examples)]
-    return list(calibrating), others[: serving.recipe_examples]
+    return calibrating, others[:: max(1, len(others) // compared)][:compared]
 
 
 def _describe(
@@ -241,9 +240,8 @@ def _result(
         {key: round(value, 2) if isinstance(value, float) else value for key, value in row.items()}
         for row in rows
     ]
-    return materialized(
+    return pipeline.materialized(
         artifact,
-        pipeline.key(artifact.asset),
         recipe=chosen,
         megabytes=size / 1e6,
         recipes=markdown_table(rounded),

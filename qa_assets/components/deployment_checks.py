@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from qa_assets.deployment.parity import Parity
 
 
-def build(pipeline: Pipeline) -> dg.Definitions:
+def build(pipeline: Pipeline) -> list[dg.AssetChecksDefinition]:
     """The checks of this stage."""
-    return dg.Definitions(asset_checks=[_parity_checks(pipeline), _spark_nlp_check(pipeline)])
+    return [_parity_checks(pipeline), _spark_nlp_check(pipeline)]
 
 
 def _result(

@@ -1,17 +1,17 @@
 """The candidate, with calibrated abstention, and what it is worth on the test split."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from qa_assets.components.artifact_io import materialized
 from qa_assets.components.pipeline import Pipeline
 from qa_assets.components.tables import curves, markdown_table
 from qa_assets.components.training import base_of, task_of
 from qa_assets.core.artifacts import Artifact, ArtifactStore
-from qa_assets.core.examples import Example, read_examples
+from qa_assets.core.examples import read_examples
 from qa_assets.models.family import predict
 from qa_assets.settings import Settings
 from qa_assets.training.config import TrainingConfig
@@ -43,13 +43,12 @@ def _best_model(pipeline: Pipeline) -> dg.AssetsDefinition:
 
         task, store = task_of(checkpoints), pipeline.store(settings)
         config = TrainingConfig(**checkpoints.info["config"])
+        trials = {trial["name"]: trial for trial in checkpoints.info["trials"]}
         with store.write("best_model", checkpoints, valid_split) as draft:
             selected = selection.select(
                 [
-                    selection.Trained(
-                        trial["name"], checkpoints.path / trial["path"], trial["score"]
-                    )
-                    for trial in checkpoints.info["trials"]
+                    selection.Trained(name, checkpoints.path / trial["path"], trial["score"])
+                    for name, trial in trials.items()
                 ],
                 base_of(checkpoints),
                 task,
@@ -60,15 +59,14 @@ def _best_model(pipeline: Pipeline) -> dg.AssetsDefinition:
             draft.info |= {
                 "chosen": selected.chosen,
                 "task": task.spec(),
-                "config": checkpoints.info["config"] | _drawn(checkpoints, selected.chosen),
+                "config": checkpoints.info["config"] | trials[selected.chosen]["config"],
                 "base": str(base_of(checkpoints)),
                 "valid": selected.valid,
                 "valid_untuned": selected.valid_untuned,
                 "data": _data(store, checkpoints, valid_split, task.words.raw),
             }
-        return materialized(
+        return pipeline.materialized(
             draft.done(),
-            pipeline.key("best_model"),
             chosen=selected.chosen,
             **{f"valid_{key}": value for key, value in selected.valid.items()},
             **{f"valid_untuned_{key}": value for key, value in selected.valid_untuned.items()},
@@ -94,12 +92,6 @@ def _calibration(calibration: Any) -> dict[str, Any]:
         "held_out_folds": markdown_table(asdict(fold) for fold in calibration.folds),
         **{f"held_out_{key}": value for key, value in calibration.held_out.items()},
     }
-
-
-def _drawn(checkpoints: Artifact, name: str) -> dict[str, Any]:
-    """The hyperparameters that the trial of this name drew."""
-    (config,) = [trial["config"] for trial in checkpoints.info["trials"] if trial["name"] == name]
-    return dict(config)
 
 
 def _data(store: ArtifactStore, checkpoints: Artifact, valid: Artifact, raw: str) -> dict[str, Any]:
@@ -142,10 +134,9 @@ def _test_report(pipeline: Pipeline) -> dg.AssetsDefinition:
         options = TrainingConfig(**best_model.info["config"]).predict_options
         examples = read_examples(test_split.path / "rows")
         champion = store.find("champion")
-        models: dict[str, str | Path] = {
-            "candidate": best_model.path,
-            "untuned": best_model.info["base"],
-        } | ({"champion": champion.path} if champion else {})
+        base = best_model.info["base"]
+        models: dict[str, str | Path] = {"candidate": best_model.path, "untuned": base}
+        models |= {"champion": champion.path} if champion else {}
         predictions = {
             name: predict(model, task, examples, options) for name, model in models.items()
         }
@@ -157,10 +148,6 @@ def _test_report(pipeline: Pipeline) -> dg.AssetsDefinition:
         before = task.score(examples, uncalibrated).figures[metric]
         of_model = checkpoints.data_version == best_model.inputs["checkpoints"]
         of_train = of_model and checkpoints.inputs["train_split"] == train_split.data_version
-
-        def train() -> list[Example]:
-            return read_examples(train_split.path / "rows")
-
         inputs = [best_model, test_split] + ([champion] if champion else [])
         with store.write("test_report", *inputs) as draft:
             figures = write_report(
@@ -172,27 +159,25 @@ def _test_report(pipeline: Pipeline) -> dg.AssetsDefinition:
                     "trained on": _trained_on(best_model, task.words.raw),
                     "test split": f"data version {test_split.data_version[:12]}",
                 },
-                train=train if of_train else None,
-                histories={trial["name"]: trial["history"] for trial in checkpoints.info["trials"]}
-                if of_model
-                else {},
+                train=partial(read_examples, train_split.path / "rows") if of_train else None,
+                histories={
+                    trial["name"]: trial["history"]
+                    for trial in checkpoints.info["trials"]
+                    if of_model
+                },
             )
             comparison.to_frame().to_parquet(draft.path / "answers.parquet", index=False)
-            draft.info |= {"scores": figures["scores"], "base": best_model.info["base"]}
-        path = draft.done().path
+            draft.info |= {"scores": figures["scores"], "base": base}
+        path, scores = draft.done().path, comparison.scores
         # by `qa-assets ui`
         page = f"http://127.0.0.1:{settings.report_port}/{pipeline.name}/{path.name}/{HTML}"
-        scores = comparison.scores
-        return materialized(
+        return pipeline.materialized(
             draft.done(),
-            pipeline.key("test_report"),
             report=dg.MetadataValue.url(page),
             scores=markdown_table(comparison.table()),
             **{f"test_{key}": value for key, value in scores["candidate"].figures.items()},
             **{f"test_untuned_{key}": value for key, value in scores["untuned"].figures.items()},
-            **{
-                f"gain_of_abstention_bias_{metric}": scores["candidate"].figures[metric] - before,
-            },
+            **{f"gain_of_abstention_bias_{metric}": scores["candidate"].figures[metric] - before},
             sample_answers=markdown_table(comparison.samples("candidate")),
             errors=markdown_table(comparison.errors("candidate")),
             report_file=dg.MetadataValue.path(str(path / HTML)),

@@ -8,12 +8,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Self, TypedDict, TypeVar
+from typing import Any, Generic, Self, TypedDict, TypeVar, get_args
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, create_model, model_validator
+from pydantic_core import to_jsonable_python
 
-from qa_assets.core.artifacts import ArtifactStore
+from qa_assets.core.artifacts import Artifact, ArtifactStore
 from qa_assets.core.task import Task
 from qa_assets.data.config import DataConfig
 from qa_assets.deployment.config import ServingConfig
@@ -25,10 +26,8 @@ from qa_assets.training.config import SearchSpace, TrainingConfig
 TaskT = TypeVar("TaskT", bound=Task)
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(BaseModel, extra="forbid", frozen=True):
     """What fine-tuning starts from, and where its champion may be published."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: str = Field(
         "google/flan-t5-small",
@@ -52,10 +51,8 @@ class SearchConfig(SearchSpace):
     trials: int = Field(1, ge=1, description="1 trains the settings as they are.")
 
 
-class PipelineConfig(BaseModel, Generic[TaskT]):
+class PipelineConfig(BaseModel, Generic[TaskT], extra="forbid", frozen=True):
     """What a pipeline makes. Where it runs is in the environment: QA_ASSETS_* variables."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: TaskT = Field(description="Settings of the task.")
     data: DataConfig = Field(DataConfig(), description="Where examples come from; their splits.")
@@ -122,11 +119,6 @@ class Pipeline:
         """The asset that sends test examples, such as `question_feed`."""
         return f"{self.task.words.request}_feed"
 
-    @property
-    def serving_asset(self) -> str:
-        """The asset that serves."""
-        return str(self.config.serving.model)
-
     def key(self, asset: str) -> dg.AssetKey:
         """An asset's key, such as `squad/train_split`."""
         return dg.AssetKey([self.name, asset])
@@ -137,12 +129,20 @@ class Pipeline:
 
     def spec(self, asset: str, kinds: set[str], owner: str) -> AssetFields:
         """What every asset is declared with."""
-        return {
-            "key": self.key(asset),
-            "group_name": self.name,
-            "kinds": kinds,
-            "owners": [f"team:{owner}"],
-        }
+        owners = [f"team:{owner}"]
+        return {"key": self.key(asset), "group_name": self.name, "kinds": kinds, "owners": owners}
+
+    def materialized(self, artifact: Artifact, **metadata: Any) -> dg.MaterializeResult[None]:
+        """What an asset returns of the artefact that it wrote. Dagster plots numbers over time."""
+        return dg.MaterializeResult(
+            asset_key=self.key(artifact.asset),
+            data_version=dg.DataVersion(artifact.data_version),
+            metadata={
+                **metadata,
+                "path": dg.MetadataValue.path(str(artifact.path)),
+                "inputs": dg.MetadataValue.json(dict(artifact.inputs)),
+            },
+        )
 
     def result(
         self,
@@ -163,6 +163,12 @@ class Pipeline:
             severity=dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR,
             metadata=metadata,
         )
+
+    def last_metadata(self, instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
+        """Metadata of the last materialisation, as plain values; empty if there was none."""
+        event = instance.get_latest_materialization_event(self.key(asset))
+        last = event.asset_materialization if event else None
+        return {name: item.value for name, item in last.metadata.items()} if last else {}
 
     def op(self, name: str) -> str:
         """The name of an op, check, job or sensor, which has to be unique in the code location."""
@@ -187,10 +193,20 @@ def digest(*values: Any) -> str:
     Settings that shape an asset are in its code version, so that Dagster shows it as stale when one
     changes. Those that only say where or how fast it is made do not belong there.
     """
-    plain = [
-        value.model_dump(mode="json") if isinstance(value, BaseModel) else value for value in values
-    ]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    plain = json.dumps(values, sort_keys=True, default=to_jsonable_python)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def overrides(settings: type[BaseModel], *names: str) -> type[dg.Config]:
+    """The run config that holds some of the settings, or all, each of which may be left out."""
+    fields: dict[str, Any] = {}
+    for name in names or settings.model_fields:
+        field = settings.model_fields[name]
+        types = (field.annotation, *get_args(field.annotation))
+        # all that Dagster's config has no type for is text there
+        plain = next((kind for kind in (int, float, bool) if kind in types), str)
+        fields[name] = plain | None, Field(default=None, description=field.description)
+    return create_model("_Overrides", __base__=dg.Config, **fields)
 
 
 def code_version(version: str, *shaping: Any) -> str:

@@ -1,10 +1,7 @@
 """The champion, which everything downstream follows; the gate before it; its publication."""
 
-from typing import Any
-
 import dagster as dg
 
-from qa_assets.components.artifact_io import materialized
 from qa_assets.components.pipeline import Pipeline
 from qa_assets.components.tables import markdown_table
 from qa_assets.components.training import task_of
@@ -22,17 +19,19 @@ class ChampionConfig(dg.Config):
 
 def build(pipeline: Pipeline) -> dg.Definitions:
     """The assets of this stage, the gate, and the job that rolls back."""
-    publishes = pipeline.config.model.hub_repository is not None
-    return dg.Definitions(
-        assets=[_champion(pipeline), *([_published_model(pipeline)] if publishes else [])],
-        asset_checks=[_promotion_gate(pipeline)],
-        jobs=[_rollback(pipeline)],
+    assets, repository = [_champion(pipeline)], pipeline.config.model.hub_repository
+    if repository is not None:
+        assets.append(_published_model(pipeline, repository))
+    serving = [f"{name}_model" for name in ("onnx", "ctranslate2", "spark_nlp")]
+    if pipeline.task.kind == "encoder":
+        serving.remove("ctranslate2_model")
+    rollback = dg.define_asset_job(
+        pipeline.op("rollback"),
+        selection=dg.AssetSelection.assets(*map(pipeline.key, ["champion", *serving])),
+        config={"ops": {pipeline.op("_champion"): {"config": {"rollback": True}}}},
+        description="Puts the champion before this one back, and makes anew what serves of it.",
     )
-
-
-def registry_of(pipeline: Pipeline, settings: Settings) -> registry.Registry:
-    """The pipeline's champions in MLflow."""
-    return registry.Registry(settings.tracking_uri, f"qa_assets_{pipeline.name}")
+    return dg.Definitions(assets=assets, asset_checks=[_promotion_gate(pipeline)], jobs=[rollback])
 
 
 def _champion(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -52,22 +51,19 @@ def _champion(pipeline: Pipeline) -> dg.AssetsDefinition:
         The candidate, if `test_report` lets it pass the gate. The job that rolls back puts the
         champion before this one back.
         """
-        store, models = pipeline.store(settings), registry_of(pipeline, settings)
+        store = pipeline.store(settings)
+        models = registry.Registry(settings.tracking_uri, f"qa_assets_{pipeline.name}")
         if config.rollback:
             outcome = champions.rollback(store, models)
         else:
             model = pipeline.config.model
-            writer = CardWriter(
-                task_of(best_model), model.hub_repository or models.name, model.license
-            )
-            outcome = champions.promote(
-                store, models, best_model, test_report, pipeline.config.gate, writer
-            )
+            name, gate = model.hub_repository or models.name, pipeline.config.gate
+            writer = CardWriter(task_of(best_model), name, model.license)
+            outcome = champions.promote(store, models, best_model, test_report, gate, writer)
         info = outcome.artifact.info
         card = (outcome.artifact.path / champions.CARD_FILE).read_text(encoding="utf-8")
-        return materialized(
+        return pipeline.materialized(
             outcome.artifact,
-            pipeline.key("champion"),
             done=outcome.done,
             **{f"test_{key}": value for key, value in info["scores"]["candidate"].items()},
             gate=markdown_table(info["gate"]),
@@ -90,33 +86,22 @@ def _promotion_gate(pipeline: Pipeline) -> dg.AssetChecksDefinition:
         settings: dg.ResourceParam[Settings], test_report: Artifact, best_model: Artifact
     ) -> dg.AssetCheckResult:
         """The candidate may become the champion, by the `gate` of the pipeline."""
-        decision = champions.review(
-            pipeline.store(settings),
-            task_of(best_model),
-            best_model,
-            test_report,
-            pipeline.config.gate,
+        store, task = pipeline.store(settings), task_of(best_model)
+        decision = champions.review(store, task, best_model, test_report, pipeline.config.gate)
+        criteria = (
+            {"criterion": row.name, "passed": "yes" if row.passed else "no", "reason": row.reason}
+            for row in decision.criteria
         )
         return dg.AssetCheckResult(
             passed=decision.passed,
             description=decision.reasons,
-            metadata={
-                "reasons": decision.reasons,
-                "criteria": markdown_table(
-                    {
-                        "criterion": criterion.name,
-                        "passed": "yes" if criterion.passed else "no",
-                        "reason": criterion.reason,
-                    }
-                    for criterion in decision.criteria
-                ),
-            },
+            metadata={"reasons": decision.reasons, "criteria": markdown_table(criteria)},
         )
 
     return promotion_gate
 
 
-def _published_model(pipeline: Pipeline) -> dg.AssetsDefinition:
+def _published_model(pipeline: Pipeline, repository: str) -> dg.AssetsDefinition:
     @dg.asset(
         **pipeline.spec("published_model", {"huggingface"}, "ml"),
         ins=pipeline.keys("champion"),
@@ -126,12 +111,10 @@ def _published_model(pipeline: Pipeline) -> dg.AssetsDefinition:
         """Model and card in the repository `model.hub_repository`; the token is HF_TOKEN."""
         from qa_assets.promotion import hub
 
-        model = pipeline.config.model
-        assert model.hub_repository is not None  # noqa: S101  else the asset is not there
         published = hub.publish(
             champion.path,
-            model.hub_repository,
-            private=model.hub_private,
+            repository,
+            private=pipeline.config.model.hub_private,
             message=f"data version {champion.data_version[:12]}",
         )
         return dg.MaterializeResult(
@@ -144,15 +127,3 @@ def _published_model(pipeline: Pipeline) -> dg.AssetsDefinition:
         )
 
     return published_model
-
-
-def _rollback(pipeline: Pipeline) -> Any:
-    serving = ["onnx_model", "ctranslate2_model", "spark_nlp_model"]
-    if pipeline.task.kind == "encoder":
-        serving.remove("ctranslate2_model")
-    return dg.define_asset_job(
-        pipeline.op("rollback"),
-        selection=dg.AssetSelection.assets(*map(pipeline.key, ["champion", *serving])),
-        config={"ops": {f"{pipeline.name}__champion": {"config": {"rollback": True}}}},
-        description="Puts the champion before this one back, and makes anew what serves of it.",
-    )

@@ -17,28 +17,17 @@ from qa_assets.settings import Settings
 if TYPE_CHECKING:
     from qa_assets.streaming import kafka
 
-_ACTIVE = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
+_FINISHED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
 _TICK_S = 0.8  # a tick must not keep the others waiting, be the broker there or not
-
-
-def build(pipeline: Pipeline) -> dg.Definitions:
-    """The sensor of a pipeline."""
-    return dg.Definitions(sensors=[new_requests(pipeline)])
 
 
 def new_requests(pipeline: Pipeline) -> dg.SensorDefinition:
     """The sensor `<pipeline>_new_<requests>`."""
-    serving, requests, responses = pipeline.serving_asset, pipeline.requests, pipeline.responses
+    serving, responses = pipeline.config.serving.model, pipeline.responses
     key, topic_name = pipeline.key(responses), pipeline.topics.requests
 
     @dg.sensor(
-        name=pipeline.op(f"new_{requests}"),
+        name=pipeline.op(f"new_{pipeline.requests}"),
         target=dg.AssetSelection.assets(key),
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -56,11 +45,20 @@ def new_requests(pipeline: Pipeline) -> dg.SensorDefinition:
             return dg.SensorResult(skip_reason=str(error))
 
         now = json.dumps({"topic_id": topic.topic_id, "end_offsets": topic.offsets}, sort_keys=True)
-        observed = [] if now == context.cursor else [_observation(pipeline.key(requests), topic)]
-        reached = reached_offsets(context.instance, key, topic)
-        pending = pending_messages(reached, topic)
-        stream = pipeline.stream(settings)
-        if obstacle := data_loss.resume_error(stream, reached, topic):
+        observation = dg.AssetObservation(
+            pipeline.key(pipeline.requests),
+            metadata={
+                "topic_id": topic.topic_id,
+                "messages": topic.total,
+                "end_offsets": {str(partition): end for partition, end in topic.offsets.items()},
+            },
+        )
+        observed = [] if now == context.cursor else [observation]
+        last = pipeline.last_metadata(context.instance, responses)
+        same_topic = last.get("topic_id") == topic.topic_id
+        reached = {int(n): end for n, end in last["end_offsets"].items()} if same_topic else {}
+        pending = _pending_messages(reached, topic)
+        if obstacle := data_loss.resume_error(pipeline.stream(settings), reached, topic):
             reason = obstacle  # a run would only say so again
         elif not pending:
             reason = f"all {topic.total} messages of {topic_name} are answered"
@@ -82,19 +80,7 @@ def new_requests(pipeline: Pipeline) -> dg.SensorDefinition:
     return sensor
 
 
-def reached_offsets(
-    instance: dg.DagsterInstance, key: dg.AssetKey, topic: "kafka.TopicOffsets"
-) -> dict[int, int]:
-    """Partition to the offset that the last materialisation of `key` reached on this topic."""
-    event = instance.get_latest_materialization_event(key)
-    materialization = event.asset_materialization if event else None
-    if not materialization or materialization.metadata["topic_id"].value != topic.topic_id:
-        return {}
-    reached: dict[str, int] = materialization.metadata["end_offsets"].value  # type: ignore[assignment]
-    return {int(partition): offset for partition, offset in reached.items()}
-
-
-def pending_messages(reached: dict[int, int], topic: "kafka.TopicOffsets") -> int:
+def _pending_messages(reached: dict[int, int], topic: "kafka.TopicOffsets") -> int:
     """Messages of the topic behind those offsets."""
     return sum(
         max(0, end - max(reached.get(partition, 0), topic.begin.get(partition, 0)))
@@ -102,22 +88,10 @@ def pending_messages(reached: dict[int, int], topic: "kafka.TopicOffsets") -> in
     )
 
 
-def _observation(key: dg.AssetKey, topic: "kafka.TopicOffsets") -> dg.AssetObservation:
-    return dg.AssetObservation(
-        key,
-        metadata={
-            "topic_id": topic.topic_id,
-            "messages": topic.total,
-            "end_offsets": dg.MetadataValue.json(
-                {str(partition): end for partition, end in topic.offsets.items()}
-            ),
-        },
-    )
-
-
 def _active_run(instance: dg.DagsterInstance, pipeline: Pipeline, key: dg.AssetKey) -> str | None:
     """A run under way that answers, if any."""
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=_ACTIVE)):
+    under_way = dg.RunsFilter(statuses=list(set(DagsterRunStatus) - _FINISHED))
+    for run in instance.get_runs(filters=under_way):
         if run.job_name == pipeline.op("stream") or _materializes(instance, run, key):
             return run.run_id
     return None

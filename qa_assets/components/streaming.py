@@ -1,15 +1,14 @@
 """Requests on a Kafka topic, the responses to them, and how good those are."""
 
 import json
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from qa_assets.components.artifact_io import materialized
-from qa_assets.components.pipeline import Pipeline, code_version
+from qa_assets.components import sensors, streaming_checks
+from qa_assets.components.pipeline import Pipeline, code_version, digest
 from qa_assets.components.spark_resource import SparkResource
 from qa_assets.components.tables import markdown_table, sample_of
 from qa_assets.core.artifacts import Artifact
@@ -27,7 +26,7 @@ class FeedOverrides(dg.Config):
 
 
 def build(pipeline: Pipeline) -> dg.Definitions:
-    """The assets of this stage, and the job that answers until it is ended."""
+    """The assets and checks of this stage, the sensor, and the job that answers until ended."""
     requests = dg.AssetSpec(
         **pipeline.spec(pipeline.requests, {"kafka"}, "platform"),
         deps=[pipeline.key(pipeline.feed)],
@@ -36,7 +35,9 @@ def build(pipeline: Pipeline) -> dg.Definitions:
     )
     return dg.Definitions(
         assets=[_feed(pipeline), requests, _responses(pipeline), _report(pipeline)],
+        asset_checks=streaming_checks.build(pipeline),
         jobs=[_stream(pipeline)],
+        sensors=[sensors.new_requests(pipeline)],
     )
 
 
@@ -60,9 +61,8 @@ def _feed(pipeline: Pipeline) -> dg.AssetsDefinition:
         with pipeline.store(settings).write(asset, test_split) as draft:
             topic = send_feed(stream, examples, draft.path)
             draft.info |= {"topic_id": topic.topic_id, "examples": len(examples)}
-        return materialized(
+        return pipeline.materialized(
             draft.done(),
-            pipeline.key(asset),
             topic=stream.topics.requests,
             sample=sample_of(draft.done().path / "sent.parquet", ["id", "partition", "offset"]),
             **{"dagster/row_count": len(examples)},
@@ -72,7 +72,7 @@ def _feed(pipeline: Pipeline) -> dg.AssetsDefinition:
 
 
 def _responses(pipeline: Pipeline) -> dg.AssetsDefinition:
-    serving, feed = pipeline.serving_asset, pipeline.feed
+    serving, feed = pipeline.config.serving.model, pipeline.feed
     engine = "sparknlp" if pipeline.config.serving.engine == "spark_nlp" else "ctranslate2"
 
     @dg.asset(
@@ -105,16 +105,15 @@ def _responses(pipeline: Pipeline) -> dg.AssetsDefinition:
         fed, test = store.find(feed), store.find("test_split")
         if fed is not None and test is not None:
             predict_feed(session, stream.task, model, fed.path, test.path / "rows", out)
-        state = [summary.topic_id, summary.end_offsets, inputs[serving].data_version]
+        state = digest(summary.topic_id, summary.end_offsets, inputs[serving].data_version)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(sha256(json.dumps(state).encode()).hexdigest()),
-            metadata=streamed(out, summary),
+            data_version=dg.DataVersion(state), metadata=_metadata(out, summary)
         )
 
     return responses
 
 
-def streamed(out: Path, summary: "StreamSummary") -> dict[str, Any]:
+def _metadata(out: Path, summary: "StreamSummary") -> dict[str, Any]:
     """Metadata of the responses: numbers, which Dagster plots over its materialisations."""
     reached = {str(partition): end for partition, end in summary.end_offsets.items()}
     earlier = {"earlier_topics": list(summary.earlier_topics)} if summary.earlier_topics else {}
@@ -164,17 +163,11 @@ def _report(pipeline: Pipeline) -> dg.AssetsDefinition:
         examples = {example.id: example for example in read_examples(test.path / "rows")}
         answered = frame[frame["answered_at"].notna()]
         pairs = answered[answered["batch_prediction"].notna()]
-        streamed_feed = Comparison(
-            task,
-            [examples[key] for key in answered["id"]],
-            {"streamed": list(answered["prediction"])},
-        )
-        again = Comparison(
-            task,
-            [examples[key] for key in pairs["id"]],
-            {"compared": list(pairs["prediction"]), "batch": list(pairs["batch_prediction"])},
-        )
-        texts = zip(pairs["prediction"], pairs["batch_prediction"], strict=True)
+        asked = [examples[key] for key in answered["id"]]
+        streamed_feed = Comparison(task, asked, {"streamed": list(answered["prediction"])})
+        compared, batch = list(pairs["prediction"]), list(pairs["batch_prediction"])
+        asked_again = [examples[key] for key in pairs["id"]]
+        again = Comparison(task, asked_again, {"compared": compared, "batch": batch})
         latency = (answered["answered_at"] - answered["asked_at"]).dt.total_seconds()
         numbers = {
             **streamed_feed.scores["streamed"].figures,
@@ -183,7 +176,7 @@ def _report(pipeline: Pipeline) -> dg.AssetsDefinition:
             "latency_p50_s": float(latency.quantile(0.5)),
             "latency_p95_s": float(latency.quantile(0.95)),
             "compared": len(pairs),
-            "differing": sum(one.text != other.text for one, other in texts),
+            "differing": sum(a.text != b.text for a, b in zip(compared, batch, strict=True)),
             **{
                 f"{which}_{name}": value
                 for which, scores in again.scores.items()
@@ -196,12 +189,8 @@ def _report(pipeline: Pipeline) -> dg.AssetsDefinition:
                 draft.path / "answers.parquet", index=False
             )
             draft.info |= numbers
-        return materialized(
-            draft.done(),
-            pipeline.key(asset),
-            **numbers,
-            sample_answers=markdown_table(streamed_feed.samples("streamed")),
-        )
+        samples = markdown_table(streamed_feed.samples("streamed"))
+        return pipeline.materialized(draft.done(), **numbers, sample_answers=samples)
 
     return report
 

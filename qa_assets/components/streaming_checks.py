@@ -10,25 +10,17 @@ from qa_assets.core.artifacts import Artifact
 from qa_assets.settings import Settings
 
 
-def build(pipeline: Pipeline) -> dg.Definitions:
+def build(pipeline: Pipeline) -> list[dg.AssetChecksDefinition]:
     """The checks of this stage."""
-    checks = [_exactly_once(pipeline), _few_dead_letters(pipeline), _report_checks(pipeline)]
-    return dg.Definitions(asset_checks=checks)
-
-
-def _metadata(context: dg.AssetCheckExecutionContext, key: dg.AssetKey) -> dict[str, Any] | None:
-    """Metadata of the last materialisation, as plain values."""
-    event = context.instance.get_latest_materialization_event(key)
-    if event is None or event.asset_materialization is None:
-        return None
-    return {name: item.value for name, item in event.asset_materialization.metadata.items()}
+    return [_exactly_once(pipeline), _few_dead_letters(pipeline), _report_checks(pipeline)]
 
 
 def _exactly_once(pipeline: Pipeline) -> dg.AssetChecksDefinition:
-    responses = pipeline.responses
-    key = pipeline.key(responses)
+    responses, feed = pipeline.responses, pipeline.feed
 
-    @dg.asset_check(asset=key, additional_deps=[pipeline.key(pipeline.feed)], blocking=True)
+    @dg.asset_check(
+        asset=pipeline.key(responses), additional_deps=[pipeline.key(feed)], blocking=True
+    )
     def answered_exactly_once(
         context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
     ) -> dg.AssetCheckResult:
@@ -39,36 +31,33 @@ def _exactly_once(pipeline: Pipeline) -> dg.AssetChecksDefinition:
         from qa_assets.streaming.feed import read_feed
         from qa_assets.streaming.table import KEY, ResponseTable
 
-        metadata, store = _metadata(context, key), pipeline.store(settings)
-        if metadata is None:
+        metadata = pipeline.last_metadata(context.instance, responses)
+        if not metadata:
             return dg.AssetCheckResult(passed=False, description=f"{responses} was never made")
         topic_id, reached = metadata["topic_id"], metadata["end_offsets"]
         table = ResponseTable(pipeline.stream_directory(settings), topic_id, pipeline.task.messages)
         rows = table.read(KEY)
         twice = int(rows.duplicated(KEY).sum())
         missing = due = 0
-        fed = store.find(pipeline.feed)
+        fed = pipeline.store(settings).find(feed)
         if fed is not None and fed.info["topic_id"] == topic_id:
             sent = read_feed(table, fed.path)
             ends = sent["partition"].map(lambda number: reached[str(number)])
             sent = sent[sent["offset"] < ends]
             due, missing = len(sent), int(sent["answered_at"].isna().sum())
-        whole = twice == 0 and missing == 0
         counts: dict[str, Any] = {responses: len(rows), "twice": twice}
         counts |= {"feed_due": due, "feed_missing": missing}
-        return pipeline.result(responses, "answered_exactly_once", whole, **counts)
+        return pipeline.result(responses, "answered_exactly_once", twice == missing == 0, **counts)
 
     return answered_exactly_once
 
 
 def _few_dead_letters(pipeline: Pipeline) -> dg.AssetChecksDefinition:
-    key = pipeline.key(pipeline.responses)
-
-    @dg.asset_check(asset=key)
+    @dg.asset_check(asset=pipeline.key(pipeline.responses))
     def few_dead_letters(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         """Dead letters are no more of the run's messages than `stream.max_dead_letter_share`."""
-        metadata = _metadata(context, key)
-        if metadata is None:
+        metadata = pipeline.last_metadata(context.instance, pipeline.responses)
+        if not metadata:
             return dg.AssetCheckResult(passed=False, description="it was never materialised")
         letters, messages = int(metadata["dead_letters"]), int(metadata["messages"])
         share = letters / messages if messages else 0.0

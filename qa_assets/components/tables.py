@@ -29,81 +29,64 @@ def _cell(value: object) -> object:
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
 
-def sample_of(rows: Path, columns: Sequence[str], count: int = 5) -> dg.MarkdownMetadataValue:
+def sample_of(rows: Path, columns: Iterable[str]) -> dg.MarkdownMetadataValue:
     """The first rows of a Parquet table, as Markdown."""
     import pyarrow.parquet as pq
 
-    return markdown_table(pq.read_table(rows, columns=list(columns)).slice(0, count).to_pylist())
+    return markdown_table(pq.read_table(rows, columns=list(columns)).slice(0, 5).to_pylist())
 
 
-def schema_of(
-    rows: Path, descriptions: Mapping[str, str] | None = None
-) -> dg.TableSchemaMetadataValue:
-    """The columns of a Parquet table, for Dagster's catalogue, with what each holds."""
+def table_metadata(
+    rows: Path, descriptions: Mapping[str, str], sample: Iterable[str], count: int
+) -> dict[str, Any]:
+    """A Parquet table for Dagster's catalogue: its size, columns, and some of the first rows."""
     import pyarrow.parquet as pq
 
-    said = descriptions or {}
-    return table_schema(
-        {f.name: (str(f.type), said.get(f.name)) for f in pq.read_schema(_part(rows))}
-    )
+    fields = pq.ParquetDataset(rows).schema
+    columns = {field.name: (str(field.type), descriptions.get(field.name)) for field in fields}
+    return {
+        "sample": sample_of(rows, sample),
+        "dagster/row_count": count,
+        "dagster/column_schema": table_schema(columns),
+    }
 
 
 def table_schema(columns: Mapping[str, tuple[str, str | None]]) -> dg.TableSchemaMetadataValue:
     """The columns of a table: type and description by name."""
-    return dg.MetadataValue.table_schema(
-        dg.TableSchema(
-            columns=[
-                dg.TableColumn(name, type=kind, description=description)
-                for name, (kind, description) in columns.items()
-            ]
-        )
-    )
-
-
-def _part(rows: Path) -> Path:
-    return next(rows.rglob("*.parquet")) if rows.is_dir() else rows
+    described = [dg.TableColumn(name, kind, text) for name, (kind, text) in columns.items()]
+    return dg.MetadataValue.table_schema(dg.TableSchema(described))
 
 
 def curves(
     series: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str
 ) -> dg.MarkdownMetadataValue:
-    """Curves as a picture inside Markdown.
-
-    Args:
-        series: points (x, y) by name.
-        x: the label of the horizontal axis.
-        y: the label of the vertical axis.
-    """
+    """Curves of points (x, y) by name, as a picture inside Markdown; `x` and `y` label the axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
     for name, points in series.items():
         axes.plot([point[0] for point in points], [point[1] for point in points], label=name)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set(xlabel=x, ylabel=y)
     axes.grid(alpha=0.3)
     axes.legend()
     return _picture(figure, f"{y} over {x}")
 
 
-def histograms(counts: Mapping[str, Mapping[int, int]], bins: int = 30) -> dg.MarkdownMetadataValue:
-    """Histograms side by side, as a picture inside Markdown.
+def histograms(counts: Mapping[str, Mapping[int, int]]) -> dg.MarkdownMetadataValue:
+    """Histograms side by side, as a picture inside Markdown, of how often each value occurs.
 
-    Args:
-        counts: how often each value occurs, by the name of what is counted.
-        bins: bars of a histogram at most; the longest hundredth shares the last bar.
+    The longest hundredth shares the last of 30 bars at most.
     """
     import numpy as np
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.6 * len(counts), 1.9), layout="constrained")
-    for axes, (name, found) in zip(
-        figure.subplots(1, len(counts), squeeze=False)[0], counts.items(), strict=True
-    ):
-        values, weights = np.array(sorted(found.items()) or [(0, 0)]).T
+    panels = figure.subplots(1, len(counts), squeeze=False)[0]
+    for axes, (name, occurrences) in zip(panels, counts.items(), strict=True):
+        values, weights = np.array(sorted(occurrences.items()) or [(0, 0)]).T
         most = values[np.searchsorted(weights.cumsum(), 0.99 * weights.sum())]
-        axes.hist(np.minimum(values, most), bins=min(bins, int(most) + 1), weights=weights)
+        axes.hist(np.minimum(values, most), bins=min(30, int(most) + 1), weights=weights)
         axes.set_title(name, fontsize=8)
         axes.tick_params(labelsize=6)
     return _picture(figure, "histograms of " + ", ".join(counts))

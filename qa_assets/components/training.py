@@ -4,14 +4,12 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field, ValidationError, create_model
-from pydantic.fields import FieldInfo
+from pydantic import Field, ValidationError
 
-from qa_assets.components.artifact_io import materialized
-from qa_assets.components.pipeline import Pipeline, code_version, digest
+from qa_assets.components.pipeline import Pipeline, code_version, digest, overrides
 from qa_assets.components.tables import curves, markdown_table
 from qa_assets.core.artifacts import Artifact, ArtifactStore
 from qa_assets.core.examples import read_examples
@@ -25,24 +23,6 @@ if TYPE_CHECKING:
 TINY = "tiny"
 """The base model that is made of the training examples."""
 
-_CONFIG_TYPES = (int, float, bool)  # that Dagster's config has; all else is text there
-
-
-def _optional(field: FieldInfo) -> tuple[Any, Any]:
-    """A hyperparameter as a field of the launchpad that may be left out."""
-    plain = next(
-        (kind for kind in _CONFIG_TYPES if kind in (field.annotation, *get_args(field.annotation))),
-        str,
-    )
-    return plain | None, Field(default=None, description=field.description)
-
-
-_Hyperparameters = create_model(  # type: ignore[call-overload]
-    "_Hyperparameters",
-    __base__=dg.Config,
-    **{name: _optional(field) for name, field in TrainingConfig.model_fields.items()},
-)
-
 
 class SpaceOverrides(dg.Config):
     """What several trials draw from. Empty: as the pipeline says."""
@@ -54,7 +34,7 @@ class SpaceOverrides(dg.Config):
     lora_rank: list[int] = Field(default=[], description="0: all weights are trained.")
 
 
-class TrainingOverrides(_Hyperparameters):
+class TrainingOverrides(overrides(TrainingConfig)):  # type: ignore[misc]
     """What to do otherwise than the pipeline says, in this run. Empty: as the pipeline."""
 
     base: str | None = Field(default=None, description="The model that training starts from.")
@@ -83,10 +63,18 @@ class TrainingOverrides(_Hyperparameters):
 
 def build(pipeline: Pipeline) -> dg.Definitions:
     """The asset of this stage, its check, and the job that trains on all data."""
+    report = dg.AssetSelection.assets(pipeline.key("test_report"))
+    train_full = dg.define_asset_job(
+        pipeline.op("train_full"),
+        selection=report.upstream().required_multi_asset_neighbors(),
+        config=full_config(pipeline),
+        description="From raw data to the report on test, by the recipe for quality: hours on a "
+        "CPU.",
+    )
     return dg.Definitions(
         assets=[_checkpoints(pipeline)],
         asset_checks=[_losses_finite(pipeline)],
-        jobs=[_train_full(pipeline)] if pipeline.config.full_training else [],
+        jobs=[train_full] if pipeline.config.full_training else [],
     )
 
 
@@ -119,7 +107,8 @@ def _checkpoints(pipeline: Pipeline) -> dg.AssetsDefinition:
         base = config.base or pipeline.config.model.base
         task = pipeline.task.with_learned(train_split.info["task"]["settings"])
         store = pipeline.store(settings)
-        work = work_directory(store, train_split, valid_split, training, count, space, base, task)
+        shaping = (training.fingerprint, count, space, base, task.spec())
+        work = work_directory(store, train_split, valid_split, *shaping)
         with store.write(
             "checkpoints", train_split, valid_split, min_free_bytes=2 * 1024**3
         ) as draft:
@@ -149,9 +138,8 @@ def _checkpoints(pipeline: Pipeline) -> dg.AssetsDefinition:
                 "trials": [_describe(trial, work, task) for trial in trials],
             }
         shutil.rmtree(work)
-        return materialized(
+        return pipeline.materialized(
             draft.done(),
-            pipeline.key("checkpoints"),
             **_metadata(trials, task),
             mlflow=settings.tracking_uri,
             diverged_trials=count - len(trials),
@@ -160,19 +148,9 @@ def _checkpoints(pipeline: Pipeline) -> dg.AssetsDefinition:
     return checkpoints
 
 
-def work_directory(
-    store: ArtifactStore,
-    train: Artifact,
-    valid: Artifact,
-    training: TrainingConfig,
-    trials: int,
-    space: SearchSpace,
-    base: str,
-    task: Task,
-) -> Path:
+def work_directory(store: ArtifactStore, train: Artifact, valid: Artifact, *shaping: Any) -> Path:
     """Where the trials of these inputs and settings lie until they are whole."""
-    versions = [train.data_version, valid.data_version]
-    key = digest(*versions, training.fingerprint, trials, space, base, task.spec())
+    key = digest(train.data_version, valid.data_version, *shaping)
     path = store.root / "checkpoints" / f".draft-{key[:16]}"  # `prune` removes it if abandoned
     path.mkdir(parents=True, exist_ok=True)
     path.touch()  # not abandoned
@@ -269,14 +247,3 @@ def full_config(pipeline: Pipeline) -> dict[str, Any]:
     recipe = pipeline.config.full_training or TrainingConfig()
     config = recipe.model_dump(mode="json", exclude_defaults=True)
     return {"ops": {pipeline.op("_checkpoints"): {"config": config}}}
-
-
-def _train_full(pipeline: Pipeline) -> Any:
-    report = dg.AssetSelection.assets(pipeline.key("test_report"))
-    return dg.define_asset_job(
-        pipeline.op("train_full"),
-        selection=report.upstream().required_multi_asset_neighbors(),
-        config=full_config(pipeline),
-        description="From raw data to the report on test, by the recipe for quality: hours on a "
-        "CPU.",
-    )

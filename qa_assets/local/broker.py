@@ -49,17 +49,14 @@ class Broker:
 
 @dataclass(frozen=True)
 class Login:
-    """What clients need to log in to a broker, to test the settings of real clusters.
-
-    Attributes:
-        client: librdkafka's options of the only user.
-        properties: of the broker, over those without a login.
-        format_options: add the user when the broker's data is formatted.
-    """
+    """What clients need to log in to a broker, to test the settings of real clusters."""
 
     client: Mapping[str, str]
+    """librdkafka's options of the only user."""
     properties: Mapping[str, str]
+    """The broker's, over those without a login."""
     format_options: Sequence[str]
+    """Add the user when the broker's data is formatted."""
 
 
 @contextmanager
@@ -69,13 +66,8 @@ def broker(
     """Run a broker for the length of the block.
 
     A broker that already runs on the data directory is used, and left running. A new one also ends
-    when this process, or the calling thread, is killed.
-
-    Args:
-        data_dir: for log segments, properties, log file and pid; created if it is missing.
-        bootstrap_servers: `host:port` of loopback to listen on.
-        jars_dir: see `ensure_jars`.
-        login: that clients need; None: none.
+    when this process, or the calling thread, is killed. It listens on `host:port` of loopback;
+    `data_dir`, created if it is missing, is for its log segments, properties, log file and pid.
 
     Raises:
         BrokerError: the address cannot be used, or the broker does not come up.
@@ -100,7 +92,7 @@ def broker(
     ]
     data_dir.mkdir(parents=True, exist_ok=True)
     log, pid_file = data_dir / "broker.log", data_dir / "broker.pid"
-    properties = _write_properties(data_dir, host, port, login)
+    properties = _write_properties(data_dir, host, port, login.properties if login else {})
     if not (data_dir / "log" / "meta.properties").exists():
         _format(java, properties, login.format_options if login else [])
     log.unlink(missing_ok=True)
@@ -156,10 +148,10 @@ def _running(data_dir: Path, client: dict[str, str]) -> Broker | None:
     """
     try:
         known = json.loads((data_dir / "broker.pid").read_text())
-        pid, created, address = known["pid"], known["created"], known["address"]
+        pid, address = known["pid"], known["address"]
+        if _created(pid) != known["created"]:  # ended; its pid may be reused
+            return None
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if _created(pid) != created:  # ended; its pid may be reused
         return None
     if address != client["bootstrap.servers"]:
         raise BrokerError(
@@ -182,20 +174,19 @@ def _created(pid: int) -> float | None:
         return None
 
 
-def _write_properties(data_dir: Path, host: str, port: int, login: Login | None) -> Path:
+def _write_properties(data_dir: Path, host: str, port: int, login: Mapping[str, str]) -> Path:
     with socket.create_server((host, 0)) as probe:
-        controller = probe.getsockname()[1]
-    lines = {
-        "controller.quorum.voters": f"1@{host}:{controller}",
+        controller = f"{host}:{probe.getsockname()[1]}"
+    properties = {
+        "controller.quorum.voters": f"1@{controller}",
         "advertised.listeners": f"PLAINTEXT://{host}:{port}",
         "log.dirs": (data_dir / "log").absolute().as_posix(),
+        **login,
     }
-    if login:
-        lines |= login.properties
-    lines["listeners"] = f"{lines['advertised.listeners']},CONTROLLER://{host}:{controller}"
+    properties["listeners"] = f"{properties['advertised.listeners']},CONTROLLER://{controller}"
     path = data_dir / "server.properties"
-    own = "".join(f"{key}={value}\n" for key, value in lines.items())
-    path.write_text(_PROPERTIES.read_text() + own)  # of two values of a key, the last counts
+    lines = [f"{key}={value}\n" for key, value in properties.items()]
+    path.write_text(_PROPERTIES.read_text() + "".join(lines))  # the last value of a key counts
     return path
 
 
@@ -203,10 +194,9 @@ def _format(java: list[str | Path], properties: Path, options: Sequence[str]) ->
     """Format an empty data directory for KRaft, with a new cluster id."""
     cluster_id = f"A{urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]}"  # no "-" in front
     command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties]
+    command += options
     try:
-        formatted = subprocess.run(
-            [*command, *options], capture_output=True, text=True, timeout=_START_S
-        )
+        formatted = subprocess.run(command, capture_output=True, text=True, timeout=_START_S)
     except subprocess.TimeoutExpired:
         raise BrokerError(f"formatting the broker's data took over {_START_S:.0f} s") from None
     if formatted.returncode != 0:
@@ -227,10 +217,9 @@ def _comes_up(client: dict[str, str], pid: int) -> bool:
             # first a socket: librdkafka would wait between attempts to connect
             socket.create_connection((host, int(port)), timeout=1).close()
             AdminClient(client, logger=silent).list_topics(timeout=5)
+            return True
         except (OSError, KafkaException):
             time.sleep(0.1)
-        else:
-            return True
     return False
 
 

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 
 from qa_assets.local import process
@@ -21,6 +21,12 @@ _SETTINGS = """<ivysettings>
   <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
 </ivysettings>
 """
+_MODULE = """<ivy-module version="2.0">
+  <info organisation="qa_assets" module="{name}"/>
+  <configurations><conf name="default"/></configurations>
+  <dependencies>{dependencies}</dependencies>
+</ivy-module>
+"""
 
 
 class JarError(RuntimeError):
@@ -30,29 +36,30 @@ class JarError(RuntimeError):
 def retrieve(
     name: str, coordinates: Sequence[str], excluded: Iterable[str], out: Path, cache: Path
 ) -> dict[str, str]:
-    """Fetch jars with their dependencies; returns coordinates by the name of a jar's file.
+    """Fetch jars with their dependencies into `out`; returns coordinates by file name.
 
-    Args:
-        name: of the jars in messages.
-        coordinates: `organisation:module:version` of each.
-        excluded: modules to leave out.
-        out: an empty directory, for the jars and Ivy's own files.
-        cache: of Ivy, for a retry. Not the shared Maven cache: Ivy fails where that holds a .pom
-            without its .jar.
+    Coordinates are `organisation:module:version`. `out` is empty, and gets Ivy's own files too.
+    `cache` is Ivy's, for a retry, and not the shared Maven cache: Ivy fails where that holds a .pom
+    without its .jar.
 
     Raises:
         JarError: something cannot be fetched.
         JavaError: there is no Java to run Ivy on.
     """
     java = system_java() or java_executable()  # the system's trusts private authorities
-    settings, module, log = out / "settings.xml", out / "ivy.xml", out / "ivy.log"
+    settings, ivy_file, log = out / "settings.xml", out / "ivy.xml", out / "ivy.log"
     settings.write_text(_SETTINGS)
-    module.write_text(_module(name, coordinates, excluded))
+    dependencies = [
+        '<dependency org="{}" name="{}" rev="{}" conf="default"/>'.format(*coordinate.split(":"))
+        for coordinate in coordinates
+    ]
+    dependencies += [f'<exclude module="{module}"/>' for module in sorted(excluded)]
+    ivy_file.write_text(_MODULE.format(name=name, dependencies="".join(dependencies)))
     # fmt: off
     command: list[str | Path] = [
         java, "-Xmx256m", f"-Divy.default.ivy.user.dir={cache}",
         "-jar", next(pyspark_jars().glob("ivy-*.jar")),
-        "-settings", settings, "-ivy", module, "-cache", cache,
+        "-settings", settings, "-ivy", ivy_file, "-cache", cache,
         "-types", "jar", "bundle", "-confs", "default",
         "-retrieve", f"{out}/[organisation]:[artifact]:[revision](:[classifier]).[ext]",
     ]
@@ -69,22 +76,8 @@ def retrieve(
 
 def pyspark_jars() -> Path:
     """The directory of the jars that PySpark ships."""
-    spec = find_spec("pyspark")  # not imported: it takes long
-    if spec is None or spec.origin is None:
-        raise JarError("PySpark is not installed: pip install pyspark")
-    return Path(spec.origin).parent / "jars"
-
-
-def _module(name: str, coordinates: Sequence[str], excluded: Iterable[str]) -> str:
-    lines = [
-        f'<ivy-module version="2.0"><info organisation="qa_assets" module="{name}"/>',
-        '<configurations><conf name="default"/></configurations><dependencies>',
-    ]
-    for coordinate in coordinates:
-        org, module, rev = coordinate.split(":")
-        lines.append(f'<dependency org="{org}" name="{module}" rev="{rev}" conf="default"/>')
-    lines += [f'<exclude module="{module}"/>' for module in sorted(excluded)]
-    return "\n".join([*lines, "</dependencies></ivy-module>"])
+    package = distribution("pyspark")  # not imported: it takes long
+    return Path(str(package.locate_file("pyspark/jars")))
 
 
 def _run(command: Sequence[str | Path], log: Path, cache: Path, name: str) -> int:
@@ -92,21 +85,18 @@ def _run(command: Sequence[str | Path], log: Path, cache: Path, name: str) -> in
     ivy = process.start(command, log)
     fetched, changed = 0, time.monotonic()
     try:
-        while True:
-            try:
+        while time.monotonic() - changed < _STALLED_S:
+            with suppress(subprocess.TimeoutExpired):
                 return ivy.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                before, fetched = fetched, _size(cache)
-            if fetched != before:
-                changed = time.monotonic()
-            elif time.monotonic() - changed > _STALLED_S:
-                raise JarError(
-                    f"the {name} jars: nothing was fetched for {_STALLED_S:.0f} s: check the "
-                    f"network and the proxy ({_PROXY}), try again"
-                )
+            if (size := _size(cache)) != fetched:
+                fetched, changed = size, time.monotonic()
             logger.info("resolving the %s jars: %.1f MB fetched", name, fetched / 1e6)
     finally:
         process.stop(ivy, grace_s=5)
+    raise JarError(
+        f"the {name} jars: nothing was fetched for {_STALLED_S:.0f} s: check the network and the "
+        f"proxy ({_PROXY}), try again"
+    )
 
 
 def _size(directory: Path) -> int:

@@ -90,10 +90,9 @@ def verify(name: JarSet, directory: Path) -> dict[str, Any]:
         JarError: a jar is not locked, is missing or has another hash.
     """
     entry = locked_set(name)
-    locked: dict[str, dict[str, Any]] = entry["jars"]
     hashes = {jar.name: hash_files(jar) for jar in sorted(directory.glob("*.jar"))}
-    faults = [f"{jar} is not locked" for jar in hashes if jar not in locked]
-    for jar, facts in locked.items():
+    faults = [f"{jar} is not locked" for jar in hashes if jar not in entry["jars"]]
+    for jar, facts in entry["jars"].items():
         if jar not in hashes:
             faults.append(f"{jar} ({facts['coordinates']}) is missing")
         elif hashes[jar] != facts["sha256"]:
@@ -149,24 +148,19 @@ def _install(jars_dir: Path, name: JarSet) -> None:
         shutil.rmtree(cache, ignore_errors=True)
         entry = verify(name, work)
         (work / _MANIFEST).write_text(json.dumps(entry, indent=1))
-    seconds, count = time.monotonic() - started, len(entry["jars"])
-    megabytes = sum(facts["bytes"] for facts in entry["jars"].values()) / 1e6
-    logger.info("%d %s jars (%.0f MB) in %.0f s", count, name, megabytes, seconds)
+    sizes = [facts["bytes"] / 1e6 for facts in entry["jars"].values()]
+    seconds = time.monotonic() - started
+    logger.info("%d %s jars (%.0f MB) in %.0f s", len(sizes), name, sum(sizes), seconds)
 
 
 def _lock(name: JarSet) -> dict[str, Any]:
     """Resolve a set; returns its entry in the lock."""
-    with tempfile.TemporaryDirectory(prefix="qa-assets-jars-") as scratch:
-        out = Path(scratch) / "jars"
-        out.mkdir()
-        jars = {
-            file: {
-                "coordinates": coordinates,
-                "sha256": hash_files(out / file),
-                "bytes": (out / file).stat().st_size,
-            }
-            for file, coordinates in sorted(fetch(name, out, Path(scratch) / "ivy").items())
-        }
+    jars = {}
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory() as cache:
+        for file, coordinates in sorted(fetch(name, Path(scratch), Path(cache)).items()):
+            jar = Path(scratch) / file
+            digest, size = hash_files(jar), jar.stat().st_size
+            jars[file] = {"coordinates": coordinates, "sha256": digest, "bytes": size}
     return {"resolved_from": resolved_from(name), "jars": jars}
 
 

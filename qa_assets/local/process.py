@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -27,6 +27,16 @@ def start(
     Raises:
         OSError: the command cannot be run or the log cannot be written.
     """
+    parent = os.getpid()
+
+    def end_with_parent() -> None:
+        # background jobs of a shell ignore it, and their children inherit that
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if _prctl is not None:
+            _prctl(_PR_SET_PDEATHSIG, orphaned)
+            if os.getppid() != parent:  # the parent ended before
+                os._exit(1)
+
     with log.open("ab") if log else nullcontext() as output:
         return subprocess.Popen(
             [str(part) for part in command],
@@ -34,7 +44,7 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT if log else None,
             start_new_session=True,
-            preexec_fn=_end_with(os.getpid(), orphaned),  # noqa: PLW1509  system calls, nothing that locks
+            preexec_fn=end_with_parent,  # noqa: PLW1509  system calls, nothing that locks
         )
 
 
@@ -46,15 +56,3 @@ def stop(process: "subprocess.Popen[bytes]", grace_s: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _end_with(parent: int, orphaned: signal.Signals) -> Callable[[], None]:
-    def ask_kernel() -> None:
-        # background jobs of a shell ignore it, and their children inherit that
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if _prctl is not None:
-            _prctl(_PR_SET_PDEATHSIG, orphaned)
-            if os.getppid() != parent:  # the parent ended before
-                os._exit(1)
-
-    return ask_kernel

@@ -25,7 +25,7 @@ def evaluate(*arguments: object) -> Result:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data")
-    generate(out, questions=200)
+    generate(out, 200)
     return out / "dev-v2.0.json"
 
 

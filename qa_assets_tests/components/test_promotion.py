@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from qa_assets.components import deployment, deployment_checks, promotion
+from qa_assets.components import deployment, promotion
 from qa_assets.components.build import resources
 from qa_assets.components.pipeline import Pipeline
 from qa_assets.deployment import provenance
@@ -47,7 +47,7 @@ def location(bench: Bench, **model: str) -> dg.Definitions:
             assets=[reported, dg.AssetSpec(key("best_model")), dg.AssetSpec(key("valid_split"))],
             resources=resources(settings),
         ),
-        *(stage.build(tried) for stage in (promotion, deployment, deployment_checks)),
+        *(stage.build(tried) for stage in (promotion, deployment)),
     )
 
 
