@@ -18,6 +18,8 @@ ops:
     config: {generated_examples: 2000}
   quickstart_splits:
     config: {valid_examples: 150, eval_examples: 150}
+  quickstart__checkpoints:
+    config: {epochs: 8}
   quickstart__question_feed:
     config: {examples: 40}
 """

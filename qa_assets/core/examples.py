@@ -95,10 +95,7 @@ class ExamplesError(ValueError):
 def read_examples(path: Path, limit: int | None = None, seed: int = 0) -> list[Example]:
     """Read a split, or a random sample of at most `limit` of its examples, in their order.
 
-    Args:
-        path: a Parquet file, or a directory of part files.
-        limit: None: all examples.
-        seed: of the sample.
+    It is a Parquet file, or a directory of part files.
 
     Raises:
         ExamplesError: nothing is there, a column is missing, or there are no rows.

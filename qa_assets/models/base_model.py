@@ -176,10 +176,7 @@ def autocast(model: "PreTrainedModel", precision: str) -> "AbstractContextManage
     import torch
 
     to = dtype(model, precision)
-    context: AbstractContextManager[Any] = (
-        nullcontext() if to == torch.float32 else torch.autocast(model.device.type, dtype=to)
-    )
-    return context
+    return nullcontext() if to == torch.float32 else torch.autocast(model.device.type, dtype=to)
 
 
 def _cpu_has_bf16() -> bool:

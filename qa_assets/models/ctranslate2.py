@@ -49,16 +49,11 @@ class Loaded:
 def convert(
     model_dir: Path, out: Path, *, token_bias: Mapping[int, float], quantization: Quantization
 ) -> None:
-    """Convert a Hugging Face directory of a T5.
+    """Convert the Hugging Face directory of a T5 to the new directory `out`.
 
-    The biases become the bias of the output projection, which a T5 lacks.
-
-    Args:
-        model_dir: a T5ForConditionalGeneration with spiece.model. For int8, with the weights of
-            `quantization.prepare`.
-        out: a directory that does not exist, or is empty; written beside and renamed.
-        token_bias: see `logit_bias.token_bias`.
-        quantization: `int8` quantises weights by output channel, activations row by row.
+    `logit_bias.token_bias` becomes the bias of the output projection, which a T5 lacks. `int8`
+    quantises weights by output channel, activations row by row, and wants the weights of
+    `quantization.prepare`.
 
     Raises:
         CTranslate2Error: `model_dir` is no model that CTranslate2 knows.
@@ -98,10 +93,10 @@ def convert(
 
 
 def open_model(directory: Path, workers: int = 1, threads: int = 1) -> Loaded:
-    """Load a converted model.
+    """Load what `convert` wrote; the directory can be removed afterwards.
 
     Args:
-        directory: what `convert` wrote; can be removed afterwards.
+        directory: of the model.
         workers: batches computed in parallel.
         threads: of each worker; becomes the number of OpenMP's threads in this process.
 
@@ -127,16 +122,10 @@ load = lru_cache(maxsize=1)(open_model)
 def translate(
     model: Loaded, sources: Sequence[list[str]], max_new_tokens: int, **options: Any
 ) -> "list[TranslationResult]":
-    """Decode greedily, in batches of similar length.
+    """Decode greedily, in batches of similar length; `options` are those of `translate_batch`.
 
-    Args:
-        model: from `load` or `open_model`.
-        sources: pieces of each, the end included.
-        max_new_tokens: of an output, its end included.
-        options: others of `translate_batch`.
-
-    Returns:
-        For each source one hypothesis; its score is the sum of its tokens' log probabilities.
+    Sources are pieces, their end included. Each has one hypothesis, whose score is the sum of its
+    tokens' log probabilities.
     """
     results: list[TranslationResult] = model.translator.translate_batch(
         sources,
@@ -156,14 +145,8 @@ def translate(
 def generate(model: Loaded, sources: Sequence[str], *, max_new_tokens: int) -> list[Prediction]:
     """The output for each source, as `translate` decodes it.
 
-    Args:
-        model: from `load`.
-        sources: of prompts.
-        max_new_tokens: of an output, its end included.
-
-    Returns:
-        The output for each source; its confidence is the product of the probabilities of its
-        tokens, the end included. A blank source gets an empty text with confidence 0.
+    Its confidence is the product of the probabilities of its tokens, the end included. A blank
+    source gets an empty text with confidence 0.
     """
     outputs = [Prediction("", 0.0)] * len(sources)
     numbers = [number for number, source in enumerate(sources) if source.strip()]

@@ -68,12 +68,8 @@ def decode(
 ) -> list[Output]:
     """Decode by CTranslate2 where it applies, else by `generate`; logs progress.
 
-    Args:
-        model: without adapters; its `generation_config` applies.
-        tokenizer: the model's.
-        ids: token ids of each source.
-        options: `max_new_tokens` and `batch_size` are read.
-        abstention: leave out its token, and a bias of `sequence_bias`, and measure margins.
+    The model is without adapters; its `generation_config` applies. With an `abstention` its token
+    is left out, and a bias of `sequence_bias`, and margins are measured.
     """
     by_ctranslate2 = (
         model.config.model_type == "t5"

@@ -60,13 +60,7 @@ def token_bias(model_dir: Path) -> dict[int, float]:
 def bias_vector(
     token_bias: Mapping[int, float], pieces: int, vocabulary: int
 ) -> "NDArray[np.float32]":
-    """The bias of every token id.
-
-    Args:
-        token_bias: by token id.
-        pieces: ids from this one on are no piece, and excluded.
-        vocabulary: length of the vector.
-    """
+    """The bias of every token id, as many as `vocabulary`; from `pieces` on they are excluded."""
     import numpy as np
 
     vector = np.zeros(vocabulary, dtype=np.float32)

@@ -19,12 +19,7 @@ _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def create(texts: Iterable[str], out: Path, seed: int) -> Path:
-    """Make one, with a vocabulary of the words of some texts.
-
-    Args:
-        texts: sources of the training examples.
-        out: the Hugging Face directory to write.
-        seed: the same texts and seed give the same weights.
+    """Make one, with a vocabulary of the words of some texts; the same for the same seed.
 
     Raises:
         BaseModelError: there is no text.

@@ -25,16 +25,11 @@ _DROPOUT = 0.05
 
 
 def create(texts: Iterable[str], out: Path, words: Sequence[str], seed: int) -> Path:
-    """Write an untrained model.
+    """Write an untrained model; the same texts, words and seed give the same weights.
 
     It has the architecture of Flan-T5 (gated GELU, untied head, heads of 64), and a vocabulary in
-    which the frequent words of `texts` are one piece each.
-
-    Args:
-        texts: sources and targets of the training examples.
-        out: the Hugging Face directory to write.
-        words: further words that become one piece each, such as the target that abstains.
-        seed: the same texts, words and seed give the same weights.
+    which the frequent words of `texts`, sources and targets, are one piece each, and so are
+    `words`, such as the target that abstains.
 
     Raises:
         BaseModelError: there is too little text for a vocabulary, or something is not a word.

@@ -55,13 +55,7 @@ def select(
 ) -> Selection:
     """Copy the best of the trials to the empty directory `out`, and calibrate its abstention.
 
-    Args:
-        trials: at least one.
-        base: the model that the trials started from.
-        task: scores predictions.
-        examples: of valid.
-        out: becomes a Hugging Face directory.
-        config: how predictions are computed.
+    The examples are those of valid; `base` is the model that the trials started from.
     """
     options = config.predict_options
     best = max(trials, key=lambda trial: trial.score)

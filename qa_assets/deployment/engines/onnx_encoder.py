@@ -124,18 +124,12 @@ class OnnxEncoder:
         self._lines = {word: line for line, word in enumerate(vocabulary)}
         self._several = config.get("problem_type") == MULTI_LABEL
 
-    def logits(self, text: str) -> NDArray[np.float32]:
-        """The logits of a text, of shape [labels]."""
+    def classify(self, text: str) -> Prediction:
+        """The most probable label, and the probability of each."""
         words = [pieces.START, *self._pieces(text), pieces.END]
         ids = np.array([[self._lines[word] for word in words]])
         feeds = {_IDS: ids, _MASK: np.ones_like(ids), _SEGMENTS: np.zeros_like(ids)}
-        (logits,) = self._session.run(None, feeds)
-        row: NDArray[np.float32] = logits[0]
-        return row
-
-    def classify(self, text: str) -> Prediction:
-        """The most probable label, and the probability of each."""
-        logits = self.logits(text).astype(np.float64)
+        logits = self._session.run(None, feeds)[0][0].astype(np.float64)  # of shape [labels]
         if self._several:
             probabilities = 1 / (1 + np.exp(-logits))
         else:
@@ -146,10 +140,8 @@ class OnnxEncoder:
         return Prediction(best, by_label[best], by_label)
 
 
-@lru_cache(maxsize=1)
-def load(directory: Path, max_tokens: int) -> OnnxEncoder:
-    """Load a model, or return the model that was loaded last, if it is the same."""
-    return OnnxEncoder(directory, max_tokens)
+load = lru_cache(maxsize=1)(OnnxEncoder)
+"""Load a model, or return the model that was loaded last, if it is the same."""
 
 
 def classify(

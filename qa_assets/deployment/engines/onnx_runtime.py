@@ -76,10 +76,8 @@ class OnnxModel:
         return output
 
 
-@lru_cache(maxsize=1)
-def load(directory: Path) -> OnnxModel:
-    """Load a model, or return the model that was loaded last, if it is the same."""
-    return OnnxModel(directory)
+load = lru_cache(maxsize=1)(OnnxModel)
+"""Load a model, or return the model that was loaded last, if it is the same."""
 
 
 def generate(

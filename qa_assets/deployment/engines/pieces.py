@@ -6,7 +6,6 @@ Its vocabulary has the tokenizer's own words first, for plain text, and the name
 Without torch, for Spark's workers.
 """
 
-import shutil
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,10 +46,8 @@ class Pieces:
         return [_name(number) for number in ids[: self._most]]
 
 
-@lru_cache(maxsize=1)
-def load(directory: Path, max_tokens: int) -> Pieces:
-    """The pieces of a model, loaded once."""
-    return Pieces(directory, max_tokens)
+load = lru_cache(maxsize=1)(Pieces)
+"""The pieces of a model, loaded once."""
 
 
 def save(tokenizer: "PreTrainedTokenizerBase", size: int, out: Path) -> "NDArray[np.int64]":
@@ -93,11 +90,6 @@ def save(tokenizer: "PreTrainedTokenizerBase", size: int, out: Path) -> "NDArray
     (out / VOCABULARY).write_text(text, encoding="utf-8")
     tokenizer.backend_tokenizer.save(str(out / TOKENIZER))
     return ids
-
-
-def copy(onnx_dir: Path, out: Path) -> None:
-    """Copy from an exported model what `Pieces` reads."""
-    shutil.copy(onnx_dir / TOKENIZER, out)
 
 
 def _name(number: int) -> str:

@@ -25,16 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import (
-    GraphProto,
-    ModelProto,
-    NodeProto,
-    TensorProto,
-    ValueInfoProto,
-    helper,
-    numpy_helper,
-    utils,
-)
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, utils
 
 IDS = "input_ids"
 MASK = "encoder_attention_mask"
@@ -121,7 +112,7 @@ def join(encoder: ModelProto, cross: ModelProto, step: ModelProto) -> ModelProto
     weights, names = _weights([encoder.graph, cross.graph, step.graph])
 
     presents = [output.name for output in cross.graph.output]
-    pasts = [name.replace("present", "past_key_values") for name in presents]
+    pasts = list(map(_past, presents))
     decoders = [name.replace("encoder", "decoder") for name in presents]
     ids, unused = decoders[0], decoders[1:]
     outputs = [LOGITS, *presents]
@@ -183,8 +174,8 @@ def join(encoder: ModelProto, cross: ModelProto, step: ModelProto) -> ModelProto
         ],
         [
             *weights,
-            onnx.numpy_helper.from_array(_integers(2), "source_axis"),
-            onnx.numpy_helper.from_array(_integers(1, 3), "ids_axes"),
+            numpy_helper.from_array(_integers(2), "source_axis"),
+            numpy_helper.from_array(_integers(1, 3), "ids_axes"),
             helper.make_tensor("nothing", TensorProto.FLOAT, [1, 1, 1, 1], [0.0]),
         ],
     )
@@ -212,7 +203,7 @@ def _past(present: str) -> str:
     return present.replace("present", "past_key_values")
 
 
-def _cache(name: str, heads: int | str) -> ValueInfoProto:
+def _cache(name: str, heads: int | str) -> onnx.ValueInfoProto:
     shape = ["batch_size", heads, f"{name}_positions", f"{name}_size"]
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 

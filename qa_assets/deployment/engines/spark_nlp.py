@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from pyspark.ml import PipelineModel
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as sf
 from pyspark.sql.types import StringType
 from sparknlp.annotator import T5Transformer
@@ -105,14 +105,7 @@ def generate(
     # several annotations, each as DocumentAssembler makes it of one text
     document = sf.transform(
         texts,
-        lambda text, number: sf.struct(
-            sf.lit("document").alias("annotatorType"),
-            sf.lit(0).alias("begin"),
-            (sf.length(text) - 1).alias("end"),
-            text.alias("result"),
-            sf.create_map(sf.lit("sentence"), number.cast("string")).alias("metadata"),
-            sf.array().cast("array<float>").alias("embeddings"),
-        ),
+        lambda text, number: annotation("document", text, number, sf.length(text) - 1),
     ).alias(_DOCUMENT, metadata={"annotatorType": "document"})
     results = sf.transform(
         _OUTPUT,
@@ -128,6 +121,20 @@ def generate(
         .transform(frame.select("*", document))
         .withColumn(output, outputs)
         .drop(_DOCUMENT, _OUTPUT)
+    )
+
+
+def annotation(
+    kind: str, text: Column, sentence: Column | int = 0, end: Column | int = 0
+) -> Column:
+    """A Spark NLP annotation; by default all of a row are of one sentence, and end at 0."""
+    return sf.struct(
+        sf.lit(kind).alias("annotatorType"),
+        sf.lit(0).alias("begin"),
+        sf.lit(end).alias("end"),
+        text.alias("result"),
+        sf.create_map(sf.lit("sentence"), sf.lit(sentence).cast("string")).alias("metadata"),
+        sf.array().cast("array<float>").alias("embeddings"),
     )
 
 

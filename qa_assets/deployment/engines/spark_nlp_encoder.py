@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from pyspark.ml import Pipeline, PipelineModel
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as sf
 from sparknlp.annotator import BertForSequenceClassification, Tokenizer
 from sparknlp.base import DocumentAssembler
@@ -17,7 +17,7 @@ from sparknlp.base import DocumentAssembler
 from qa_assets.core.files import atomic_directory
 from qa_assets.deployment.engines.onnx_encoder import LABELS, MODEL
 from qa_assets.deployment.engines.pieces import UNKNOWN, VOCABULARY
-from qa_assets.deployment.engines.spark_nlp import require_importable
+from qa_assets.deployment.engines.spark_nlp import annotation, require_importable
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def import_onnx(
     """Save the Spark NLP pipeline of what `onnx_encoder` wrote in the new directory `out`.
 
     On plain text, without `classify`, the pipeline splits words by Spark NLP's own rules, which fit
-    a BERT, and fit it nearly. A text that is not `exclusive` has any number of labels.
+    a BERT, and fit it nearly. Where labels are not `exclusive`, a text has any number of them.
 
     Raises:
         SparkNlpError: `onnx_dir` is not an exported model, or this session has imported one before.
@@ -68,8 +68,8 @@ def classify(pipeline: PipelineModel, frame: DataFrame, *, source: str, output: 
     known = sf.coalesce(source, sf.array())
     # an empty array would shift the outputs of the rows after it
     texts = sf.when(sf.size(known) > 0, known).otherwise(sf.array(sf.lit(UNKNOWN)))
-    document = sf.array(_annotation("document", sf.array_join(texts, " ")))
-    tokens = sf.transform(texts, lambda piece: _annotation("token", piece))
+    document = sf.array(annotation("document", sf.array_join(texts, " ")))
+    tokens = sf.transform(texts, lambda piece: annotation("token", piece))
     scores = sf.map_filter(
         sf.get(_OUTPUT, sf.lit(0))["metadata"], lambda name, _: name != sf.lit("sentence")
     )
@@ -85,16 +85,4 @@ def classify(pipeline: PipelineModel, frame: DataFrame, *, source: str, output: 
         )
         .withColumn(output, sf.when(sf.size(known) > 0, probabilities))
         .drop(_DOCUMENT, _TOKENS, _OUTPUT)
-    )
-
-
-def _annotation(kind: str, text: Column) -> Column:
-    """A Spark NLP annotation; all of a row begin and end at 0, which puts them in one sentence."""
-    return sf.struct(
-        sf.lit(kind).alias("annotatorType"),
-        sf.lit(0).alias("begin"),
-        sf.lit(0).alias("end"),
-        text.alias("result"),
-        sf.create_map(sf.lit("sentence"), sf.lit("0")).alias("metadata"),
-        sf.array().cast("array<float>").alias("embeddings"),
     )

@@ -57,7 +57,11 @@ def quantize(model: ModelProto, keep: Iterable[str]) -> ModelProto:
         tensors |= {f"{weight}_quantized": quantized, f"{weight}_scale": scale}
         nodes += _product(node, weight)
     if quantized_activations:
-        tensors |= _constants()
+        tensors |= {
+            "row_scale": np.array(1 / _LARGEST, np.float32),
+            "zero_point": np.array(_ZERO_POINT, np.uint8),
+            "last_axis": np.array([-1], np.int64),
+        }
         result.opset_import.append(make_opsetid(_DOMAIN, 1))
     del graph.node[:]
     graph.node.extend(nodes)
@@ -76,14 +80,6 @@ def _quantize_columns(
     """A weight in eight bits, and the scale of each of its columns."""
     scale = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny) / _LARGEST
     return (np.rint(weight / scale) + _ZERO_POINT).astype(np.uint8), scale.astype(np.float32)
-
-
-def _constants() -> dict[str, NDArray[np.generic]]:
-    return {
-        "row_scale": np.array(1 / _LARGEST, np.float32),
-        "zero_point": np.array(_ZERO_POINT, np.uint8),
-        "last_axis": np.array([-1], np.int64),
-    }
 
 
 def _quantize_rows(activations: str) -> list[NodeProto]:

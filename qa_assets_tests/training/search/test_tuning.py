@@ -15,7 +15,7 @@ from qa_assets_tests.training_fixtures import CONFIG, inputs
 
 def run(base: Path, data: Path, out: Path, **changes: Any) -> list[tuning.FinishedTrial]:
     return tuning.search(
-        CONFIG.model_copy(update={"epochs": 1} | changes),
+        CONFIG.model_copy(update={"epochs": 0.5} | changes),
         inputs(base, data),
         RayConfig(),
         trials=2,
