@@ -69,11 +69,13 @@ def names_of(faults: "Mapping[str, Column]") -> "Column":
 def reject_repeated_ids(checked: "DataFrame") -> "DataFrame":
     """Reject good records whose id an earlier good record of the file has.
 
-    The frame has the columns of `COLUMNS`. It comes back persisted: `unpersist` it when done.
+    The frame has the columns of `COLUMNS`, `record` in good records as well, and maybe others. It
+    comes back persisted: `unpersist` it when done.
     """
     from pyspark.sql import functions as sf
 
-    checked = checked.persist()
+    record = sf.when(sf.size("reasons") > 0, sf.col("record"))
+    checked = checked.withColumn("record", record).select(*COLUMNS).persist()
     repeated = (
         checked.where("size(reasons) = 0")
         .groupBy("file", "id")
@@ -132,12 +134,18 @@ def with_parts(records: "DataFrame", names: Iterable[str]) -> "DataFrame":
     return records.withColumn("part", sf.coalesce("part", by_file[sf.col("file")]))
 
 
-def numbered(frame: "DataFrame") -> "DataFrame":
-    """The rows of a file with the column `position`: their number, from 1."""
+def numbered(frame: "DataFrame", file: str, word: str) -> "DataFrame":
+    """The rows of a file with `file`, `position` (their number, from 1) and `place`."""
     from pyspark.sql import functions as sf
 
     sizes = dict(frame.groupBy(sf.spark_partition_id()).count().collect())
     before = accumulate((sizes.get(part, 0) for part in range(max(sizes))), initial=0)
     within = sf.monotonically_increasing_id().bitwiseAND(sf.lit((1 << 33) - 1))
     starts = sf.array(*(sf.lit(start).cast("bigint") for start in before))
-    return frame.withColumn("position", starts[sf.spark_partition_id()] + within + 1)
+    position = starts[sf.spark_partition_id()] + within + 1
+    return frame.select(
+        sf.lit(file).alias("file"),
+        position.alias("position"),
+        sf.concat(sf.lit(f"{word} "), position).alias("place"),
+        "*",
+    )

@@ -88,13 +88,7 @@ def make_splits(
 ) -> Splits:
     """Validate the records of all files; write three splits, and the table of rejected records.
 
-    Args:
-        spark: a running session.
-        task: reads and validates the files.
-        files: as `sources.fetch` names them.
-        data: seed, sizes and limits.
-        out: where to write each split, by name.
-        rejected: where to write the rejected records.
+    The files are named as by `sources.fetch`; `out` has the path of each split by its name.
 
     Raises:
         SplitError: a file holds no good record, or train has too few groups to hold out
@@ -104,11 +98,16 @@ def make_splits(
     read = task.read(spark, list(paths.values()))
     summaries = records.summarise(read)
     for name, path in paths.items():
-        _require_good(path, summaries[name])
+        summary = summaries[name]
+        logger.info("%s: %s", name, summary)
+        if summary.rejected == summary.records:
+            raise SplitError(f"{path}: every record of it is bad: {summary.reasons}")
     _write(records.rejected(read).coalesce(1), rejected)
     good = records.with_parts(records.accepted(read), paths)
     task = task.fit(good.where(f"part = '{TRAIN}'"))
-    groups = _groups(good)
+    groups: dict[str, dict[str, Strata]] = {}
+    for part, group, stratum, count in good.groupBy("part", "group", "stratum").count().collect():
+        groups.setdefault(part, {}).setdefault(group, Strata())[stratum] = count
     held_out: dict[str, str] = {}
     for name in (TEST, VALID):
         if name not in groups:  # the data has no such part
@@ -134,28 +133,10 @@ def make_splits(
     return Splits(task, _facts_of(written), summaries, shared)
 
 
-def _require_good(path: Path, summary: records.Summary) -> None:
-    logger.info(
-        "%s: %d records, %d rejected%s, %d with a corrected value",
-        path.name, summary.records, summary.rejected,
-        f" {summary.reasons}" if summary.reasons else "", summary.repaired,
-    )  # fmt: skip
-    if summary.rejected == summary.records:
-        raise SplitError(f"{path}: every record of it is bad: {summary.reasons}")
-
-
 def file_of(split: str, names: Iterable[str]) -> str:
     """The data file of a split."""
     by_part = {part_of(name): name for name in names}
     return by_part.get(split, by_part[TRAIN])
-
-
-def _groups(good: "DataFrame") -> dict[str, dict[str, Strata]]:
-    """Examples of each group by stratum, by part."""
-    groups: dict[str, dict[str, Strata]] = {}
-    for part, group, stratum, count in good.groupBy("part", "group", "stratum").count().collect():
-        groups.setdefault(part, {}).setdefault(group, Strata())[stratum] = count
-    return groups
 
 
 def _moved(spark: "SparkSession", good: "DataFrame", held_out: Mapping[str, str]) -> "DataFrame":
@@ -237,7 +218,7 @@ def _facts_of(splits: "Mapping[str, DataFrame]") -> list[SplitFacts]:
     """
     from pyspark.sql import functions as sf
 
-    frames = [frame.withColumn("split", sf.lit(name)) for name, frame in splits.items()]
+    frames = (frame.withColumn("split", sf.lit(name)) for name, frame in splits.items())
     rows = reduce(lambda left, right: left.unionAll(right), frames)
     # a control character separates the columns: validation rejects those in texts
     cells = [

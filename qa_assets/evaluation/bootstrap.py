@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 10_000
-_LEVEL = 95.0
+_ENDS = (2.5, 97.5)
 _MOST_COUNTS = 4_000_000  # held at a time
 
 Floats = NDArray[np.float64]
@@ -22,14 +22,8 @@ def resampled_sums(
 ) -> Floats:
     """The sums of columns over groups drawn with replacement, as many as there are.
 
-    Args:
-        groups: the group of each example.
-        columns: of shape [examples, measures].
-        resamples: how often to draw.
-        seed: the same seed and groups give the same draws.
-
-    Returns:
-        Of shape [resamples, measures].
+    `columns` has the shape [examples, measures], the result [resamples, measures]. The same seed
+    and groups give the same draws.
     """
     _, numbers = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     by_group = np.stack([np.bincount(numbers, weights=column) for column in columns.T], axis=1)
@@ -39,16 +33,13 @@ def resampled_sums(
     sums = []
     for start in range(0, resamples, at_a_time):
         size = min(at_a_time, resamples - start)
-        drawn = random.multinomial(count, np.full(count, 1 / count), size=size)
-        sums.append(drawn @ by_group)
+        sums.append(random.multinomial(count, np.full(count, 1 / count), size=size) @ by_group)
     return np.concatenate(sums)
 
 
 def interval(values: Floats) -> list[float]:
     """Lower and upper end of the 95 % percentile interval; NaN is left out."""
-    tail = (100 - _LEVEL) / 2
-    low, high = np.nanpercentile(values, [tail, 100 - tail])
-    return [float(low), float(high)]
+    return [float(end) for end in np.nanpercentile(values, _ENDS)]
 
 
 @dataclass(frozen=True)

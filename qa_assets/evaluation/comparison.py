@@ -6,6 +6,7 @@ Intervals and slices are in `figures`, the page in `page`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qa_assets.core.examples import Example, Prediction, Scores
@@ -29,12 +30,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Predictions and scores of the same examples, by model."""
+    """Predictions for the same examples, by model, and their scores."""
 
     task: Task
     examples: Sequence[Example]
     predictions: Mapping[str, Sequence[Prediction]]
-    scores: Mapping[str, Scores]
+
+    @cached_property
+    def scores(self) -> dict[str, Scores]:
+        """By model."""
+        scored = self.predictions.items()
+        return {model: self.task.score(self.examples, rows) for model, rows in scored}
 
     def primary(self, model: str) -> list[float]:
         """A model's primary metric for each example, from 0 to 1."""
@@ -123,14 +129,13 @@ class Comparison:
         """
         import pandas as pd
 
+        metrics = self.task.metrics
         columns: dict[str, list[Any]] = {
             "id": [example.id for example in self.examples],
             "group": [example.group for example in self.examples],
+            **{name: [e.inputs[name] for e in self.examples] for name in self.task.messages.inputs},
+            "references": [list(example.references) for example in self.examples],
         }
-        for name in self.task.messages.inputs:
-            columns[name] = [example.inputs[name] for example in self.examples]
-        columns["references"] = [list(example.references) for example in self.examples]
-        metrics = self.task.metrics
         for model, predictions in self.predictions.items():
             columns[model] = [prediction.text for prediction in predictions]
             for name in (metrics.exact, metrics.primary):
@@ -138,17 +143,3 @@ class Comparison:
             if confidences := self.confidences(model):
                 columns[f"{model}_confidence"] = confidences
         return pd.DataFrame(columns)
-
-
-def compare(
-    task: Task, examples: Sequence[Example], predictions: Mapping[str, Sequence[Prediction]]
-) -> Comparison:
-    """Score predictions for the same examples.
-
-    Args:
-        task: scores them.
-        examples: with references.
-        predictions: one for each example, by model.
-    """
-    scores = {model: task.score(examples, rows) for model, rows in predictions.items()}
-    return Comparison(task, examples, predictions, scores)

@@ -22,12 +22,7 @@ Figures = dict[str, Any]
 
 
 def figures(comparison: Comparison, baselines: Comparison, slices: Sequence[Slice]) -> Figures:
-    """The figures of models on the same examples.
-
-    Args:
-        comparison: of `candidate`, and of `champion` and `untuned` where there are such.
-        baselines: of predictions that need no model, on the same examples.
-        slices: parts of the examples.
+    """The figures of models, and of baselines that need none, on the same examples.
 
     Returns:
         `primary_metric`: its name. `scores`: the figures by model or baseline. `intervals`: by
@@ -103,13 +98,13 @@ def slice_intervals(
 ) -> list[list[float] | None]:
     """The 95 % interval of a model's primary metric on each slice; None where groups are few."""
     values = np.array(comparison.primary(model))
-    intervals: list[list[float] | None] = []
-    for _, _, numbers in slices:
+
+    def interval(numbers: Sequence[int]) -> list[float] | None:
         groups = [comparison.examples[number].group for number in numbers]
         if len(set(groups)) < _FEWEST_GROUPS:
-            intervals.append(None)
-            continue
+            return None
         columns = np.stack([np.ones(len(numbers)), values[numbers]], axis=1)
         count, total = bootstrap.resampled_sums(groups, columns, _SLICE_RESAMPLES).T
-        intervals.append(bootstrap.interval(100 * total / count))
-    return intervals
+        return bootstrap.interval(100 * total / count)
+
+    return [interval(numbers) for _, _, numbers in slices]

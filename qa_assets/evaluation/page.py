@@ -5,6 +5,7 @@ figures are is in `figures`; labels and names come from the task.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby
@@ -16,7 +17,7 @@ from qa_assets.core.examples import Example
 from qa_assets.core.slicing import Slice
 from qa_assets.evaluation import plots
 from qa_assets.evaluation.bootstrap import RESAMPLES
-from qa_assets.evaluation.comparison import Comparison, Verdict, compare
+from qa_assets.evaluation.comparison import Comparison, Verdict
 from qa_assets.evaluation.figures import (
     CANDIDATE,
     CHAMPION,
@@ -59,7 +60,7 @@ def write_report(
 
     task, examples = comparison.task, comparison.examples
     load_train = cache(train) if train else None
-    baselines = compare(task, examples, task.baselines(examples, load_train))
+    baselines = Comparison(task, examples, task.baselines(examples, load_train))
     references = (
         {text for example in load_train() for text in example.references} if load_train else None
     )
@@ -73,6 +74,11 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters["p_value"] = lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    losses = {
+        name: [(point["step"], point["loss"]) for point in points]
+        for name, points in (histories or {}).items()
+        if points
+    }
     groups = len({example.group for example in examples})
     models = [model for model in _ORDER if model in comparison.scores]
     errors = [_error(comparison, number, models) for number in comparison.worst(CANDIDATE)]
@@ -92,7 +98,7 @@ def write_report(
         slices=_slices(comparison, report, slices),
         sections=task.report_sections(examples, comparison.predictions[CANDIDATE]),
         confidence=_confidence(comparison),
-        loss=_loss(histories or {}),
+        loss=plots.curves(losses, "step", "loss") if losses else None,
         wrong=sum(value == 0 for value in comparison.primary(CANDIDATE)),
         errors=errors,
         last_input=list(task.messages.inputs)[-1],
@@ -116,13 +122,14 @@ def _caveats(words: Words, groups: int) -> Iterator[str]:
 
 def _outcomes(comparison: Comparison, model: str) -> list[dict[str, Any]]:
     """How many examples came to each verdict."""
-    verdicts = [comparison.verdict(model, number) for number in range(len(comparison.examples))]
+    total = len(comparison.examples)
+    counts = Counter(comparison.verdict(model, number) for number in range(total))
     return [
         {
             "verdict": str(verdict),
             "style": verdict.name.lower(),
-            "count": verdicts.count(verdict),
-            "percent": 100 * verdicts.count(verdict) / len(verdicts),
+            "count": counts[verdict],
+            "percent": 100 * counts[verdict] / total,
         }
         for verdict in Verdict
     ]
@@ -168,15 +175,6 @@ def _confidence(comparison: Comparison) -> dict[str, Any] | None:
             risks, metrics.shown[metrics.primary], f"{comparison.task.words.response}s"
         ),
     }
-
-
-def _loss(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str | None:
-    series = {
-        name: [(point["step"], point["loss"]) for point in points]
-        for name, points in histories.items()
-        if points
-    }
-    return plots.curves(series, "step", "loss") if series else None
 
 
 def _error(comparison: Comparison, number: int, models: Sequence[str]) -> dict[str, Any]:

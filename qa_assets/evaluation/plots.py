@@ -44,12 +44,9 @@ Points = Sequence[tuple[float, float]]
 
 
 def curves(series: Mapping[str, Points], x: str, y: str) -> str:
-    """Lines as SVG.
+    """Lines as SVG, with the labels of both axes.
 
-    Args:
-        series: points (x, y) by name; the position gives the colour, be there points or not.
-        x: the label of the horizontal axis.
-        y: the label of the vertical axis.
+    `series` has points (x, y) by name; the position gives the colour, be there points or not.
     """
 
     def draw(axes: "Axes") -> None:
@@ -68,39 +65,28 @@ def reliability(confidences: Sequence[float], right: Sequence[float]) -> str:
         confidences: from 0 to 1, by example.
         right: 1 for a right prediction, else 0.
     """
-    sure, exact = np.asarray(confidences), np.asarray(right)
+    bins = _bins(confidences)
+    counts = np.bincount(bins, minlength=_BINS)
+    heights = 100 * np.bincount(bins, right, _BINS) / np.maximum(counts, 1)
+    shades = [(_SERIES[0], 0.25 + 0.75 * share**0.5) for share in counts / len(bins)]
 
     def draw(axes: "Axes") -> None:
         axes.plot([0, 100], [0, 100], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
-        bins = _bins(sure)
-        for number in range(_BINS):
-            chosen = bins == number
-            if chosen.any():
-                axes.bar(
-                    100 * (number + 0.5) / _BINS, 100 * exact[chosen].mean(), width=92 / _BINS,
-                    color=_SERIES[0], alpha=0.25 + 0.75 * float(chosen.mean()) ** 0.5, linewidth=0,
-                )  # fmt: skip
-        axes.set_xlim(0, 100)
-        axes.set_ylim(0, 100)
+        middles = 100 * (np.arange(_BINS) + 0.5) / _BINS
+        axes.bar(middles, heights, width=92 / _BINS, color=shades, linewidth=0)
+        axes.set(xlim=(0, 100), ylim=(0, 100))
 
     return _svg(draw, "confidence, %", "right, %", "reliability", 1)
 
 
 def calibration_error(confidences: Sequence[float], right: Sequence[float]) -> float:
     """Expected calibration error (Naeini et al., 2015) over ten bins of equal width, 0 to 1."""
-    sure, exact = np.asarray(confidences), np.asarray(right)
-    bins = _bins(sure)
-    return float(
-        sum(
-            (bins == number).mean()
-            * abs(exact[bins == number].mean() - sure[bins == number].mean())
-            for number in np.unique(bins)
-        )
-    )
+    gaps = np.bincount(_bins(confidences), np.asarray(right) - np.asarray(confidences))
+    return float(np.abs(gaps).sum() / len(confidences))
 
 
-def _bins(confidences: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.minimum((confidences * _BINS).astype(np.int64), _BINS - 1)
+def _bins(confidences: Sequence[float]) -> NDArray[np.int64]:
+    return np.minimum((np.asarray(confidences) * _BINS).astype(np.int64), _BINS - 1)
 
 
 def risk_coverage(
@@ -116,14 +102,14 @@ def risk_coverage(
     """
     series: dict[str, Points] = {}
     for name, (confidences, values) in models.items():
+        series[name] = []
         if not confidences:
-            series[name] = []
             continue
         order = np.argsort(-np.asarray(confidences), kind="stable")
         risk = 100 - 100 * np.cumsum(np.asarray(values)[order]) / np.arange(1, len(order) + 1)
         # a mean over the first few is noise
         shown = np.unique(np.linspace(max(1, len(order) // 50), len(order), 200).astype(int))
-        series[name] = [(100 * float(n) / len(order), float(risk[n - 1])) for n in shown]
+        series[name] = [(100 * n / len(order), risk[n - 1]) for n in shown]
     return curves(series, f"{outputs} taken, surest first, %", f"risk: 100 − {metric}")
 
 
@@ -135,8 +121,7 @@ def _svg(draw: Any, x: str, y: str, title: str, names: int) -> str:
         figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
         axes = figure.subplots()
         draw(axes)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
+        axes.set(xlabel=x, ylabel=y)
         axes.tick_params(length=0)
         if 1 < names <= len(_SERIES):
             axes.legend()

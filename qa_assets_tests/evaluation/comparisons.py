@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from qa_assets.core.examples import Example, Prediction
-from qa_assets.evaluation.comparison import Comparison, compare
+from qa_assets.evaluation.comparison import Comparison
 from qa_assets.tasks.question_answering.task import QuestionAnswering
 
 TASK = QuestionAnswering()
@@ -40,7 +40,7 @@ def compared(examples: Sequence[Example]) -> Comparison:
         for example, text in zip(examples, candidate, strict=True)
     ]
     confidences = [0.9 - number / 100 for number in range(len(gold))]
-    return compare(
+    return Comparison(
         TASK,
         examples,
         {

@@ -7,7 +7,7 @@ import pytest
 
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.slicing import Slice
-from qa_assets.evaluation.comparison import Comparison, Verdict, compare
+from qa_assets.evaluation.comparison import Comparison, Verdict
 from qa_assets.evaluation.figures import Figures, figures
 from qa_assets_tests.evaluation.comparisons import TASK, compared, questions
 
@@ -19,7 +19,7 @@ def compare_texts(
 ) -> Comparison:
     """A comparison of plain texts."""
     known = confidences or [None] * len(examples)
-    return compare(
+    return Comparison(
         TASK,
         examples,
         {model: list(map(Prediction, outputs, known)) for model, outputs in texts.items()},
@@ -29,7 +29,7 @@ def compare_texts(
 def figures_of(comparison: Comparison, train_references: set[str] | None = None) -> Figures:
     """What the page writes, with the task's own baselines and slices."""
     examples = comparison.examples
-    baselines = compare(TASK, examples, TASK.baselines(examples, None))
+    baselines = Comparison(TASK, examples, TASK.baselines(examples, None))
     slices: list[Slice] = list(TASK.slices(examples, train_references))
     return figures(comparison, baselines, slices)
 

@@ -13,7 +13,7 @@ from qa_assets.core.descriptions import Messages, Metrics, Section, Words
 from qa_assets.core.examples import Example, Prediction, Scores
 from qa_assets.core.slicing import Slice, by_value
 from qa_assets.evaluation import plots
-from qa_assets.evaluation.comparison import compare
+from qa_assets.evaluation.comparison import Comparison
 from qa_assets.evaluation.page import _marked, write_report
 from qa_assets.tasks.question_answering.task import QuestionAnswering
 from qa_assets_tests.evaluation.comparisons import HOSTILE, TASK, compared, questions
@@ -93,7 +93,7 @@ def test_page_is_self_contained_and_escapes_the_data(tmp_path: Path) -> None:
 
 
 def test_page_of_predictions_alone(tmp_path: Path) -> None:
-    comparison = compare(TASK, questions(articles=1), {"candidate": [Prediction("")] * 4})
+    comparison = Comparison(TASK, questions(articles=1), {"candidate": [Prediction("")] * 4})
     write_report(tmp_path, comparison, title="t", facts={})
     page = (tmp_path / "report.html").read_text()
     assert "nothing to take intervals from" in page
@@ -121,7 +121,7 @@ def test_page_in_the_words_of_another_task(tmp_path: Path) -> None:
         loads.append(1)
         return [Example("train", "author", {"text": "x"}, ["a"])]
 
-    comparison = compare(task, examples, {"candidate": [Prediction("a", 0.75)] * 20})
+    comparison = Comparison(task, examples, {"candidate": [Prediction("a", 0.75)] * 20})
     report = write_report(tmp_path, comparison, title="t", facts={}, train=train)
     assert len(loads) == 1
     assert report["scores"]["first label"] == {"accuracy": 50.0, "macro": 50.0}

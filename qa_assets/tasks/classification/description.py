@@ -1,7 +1,7 @@
 """What classification says of itself: words, measures, message fields, raw data, model card."""
 
 from qa_assets.core.descriptions import CardTexts, Messages, Metrics, RawData, Words
-from qa_assets.tasks.classification.validation import REASONS
+from qa_assets.data.records import DUPLICATE_ID
 
 WORDS = Words(raw="raw_texts", request="text", response="label", group="text")
 
@@ -60,6 +60,21 @@ MESSAGES = Messages(
     sample={"text": "set an alarm for seven"},
 )
 
+_REASONS = {
+    "malformed": "the record is no pair of label and text, no JSON object, or a row of CSV with "
+    "more or fewer cells than the first",
+    "text_missing": "there is no text",
+    "text_not_text": "the text is a number, true or false, a list or an object",
+    "text_blank": "the text is empty or blank",
+    "text_too_long": "the text is longer than the task's max_chars",
+    "control_characters": "the text or a label holds control characters",
+    "label_missing": "there is no label, or it is an object",
+    "label_with_separator": "a label holds the task's separator",
+    "several_labels": "there are several labels, and the task's multi_label is false",
+    "in_another_split": "the same text stands in a split that models are measured on",
+    "label_not_in_train": "no good record of train has a label of this one",
+    DUPLICATE_ID: "a record before it in the file has the same id",
+}
 RAW = RawData(
     columns={
         "id": ("string", "Unique in its file; made from the line where there is none."),
@@ -73,7 +88,7 @@ RAW = RawData(
         "references": ("label",),
         "record": ("id", "text", "label"),
     },
-    reasons=REASONS,
+    reasons=_REASONS,
     official={
         "https://raw.githubusercontent.com/clinc/oos-eval/828f8093932c8fe6ca7936c3d2e52903b1c523de/"
         "data/data_full.json": ("36923c3705a59e08fe9c3883d8bc2dd966ef93e22cb78ac41171782a698d56e0"),

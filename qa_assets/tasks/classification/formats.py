@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from qa_assets.core.descriptions import FileFacts
-from qa_assets.core.files import hash_files
 from qa_assets.core.task import SourceError
+from qa_assets.data.inspection import Counts, first_lines, inspect_file
 
 Format = Literal["tsv", "csv", "jsonl", "json", "parquet"]
 PARTS = {
@@ -55,20 +55,15 @@ def format_of(path: Path) -> Format:
     Raises:
         SourceError: it is none of them.
     """
-    with path.open("rb") as stream:
-        start = stream.read(4)
-        if start == b"PAR1":
-            return "parquet"
-        if path.suffix == ".parquet":
-            raise SourceError(f"{path} is not Parquet: it begins with {start!r}, not with b'PAR1'")
-        stream.seek(0)
-        first = next((line for line in stream if line.strip()), b"")
+    lines = first_lines(path)
+    if not lines:
+        return "parquet"
     if path.suffix not in _SUFFIXES:
         raise SourceError(f"{path} is of no known format; expected {EXPECTED}")
     kind = _SUFFIXES[path.suffix]
     if kind == "json":
         try:
-            row = json.loads(first)
+            row = json.loads(lines[0])
         except (ValueError, RecursionError):
             return "json"  # an object over many lines, or not JSON at all
         return "jsonl" if isinstance(row, dict) and "text" in row else "json"
@@ -86,24 +81,13 @@ def inspect(path: Path, out_of_scope: str | None, separator: str | None) -> File
     Raises:
         SourceError: it cannot be read, is cut off, has another schema, or holds no text.
     """
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            raise SourceError(f"{path} is empty (0 bytes): fetch or write it again")
-        kind = format_of(path)
-        total = labelled = 0
-        labels: set[str] = set()
-        for record in read(path):
-            total += 1
-            names = set(labels_of(record.label, separator) or ())
-            labelled += bool(names - {out_of_scope})
-            labels |= names
-        checksum = hash_files(path)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
-    if not total:
-        raise SourceError(f"{path} holds no text; expected {EXPECTED}")
-    return FileFacts(kind, checksum, size, total, {"labels": len(labels), "answerable": labelled})
+
+    def count(_: str) -> Counts:
+        names = [set(labels_of(record.label, separator) or ()) for record in read(path)]
+        answerable = sum(bool(labels - {out_of_scope}) for labels in names)
+        return len(names), {"labels": len(set().union(*names)), "answerable": answerable}
+
+    return inspect_file(path, format_of, count, f"text; expected {EXPECTED}")
 
 
 def labels_of(label: Any, separator: str | None) -> list[str] | None:
@@ -286,5 +270,5 @@ def _holds(kind: Any, numbers: bool) -> bool:
         kind = kind.value_type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_text = kind in (pa.string(), pa.large_string())
     return bool(is_text or (numbers and pa.types.is_integer(kind)))

@@ -1,12 +1,16 @@
 """The files of labelled texts as rows of Spark: text and labels, before anything is checked.
 
-What makes a record bad is in `validation`; reading without Spark is in `formats`.
+What makes a record bad is in `validation`; reading without Spark is in `formats`. Only
+`Task.read` imports this: Spark comes with it.
 """
 
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from pyspark.sql import Column, DataFrame, SparkSession  # noqa: TID253
+from pyspark.sql import functions as sf  # noqa: TID253
+from pyspark.sql.types import StringType, StructType  # noqa: TID253
 
 from qa_assets.data.records import numbered
 from qa_assets.tasks.classification.formats import (
@@ -17,16 +21,11 @@ from qa_assets.tasks.classification.formats import (
     stem_of,
 )
 
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
-
 _CORRUPT = "_corrupt_record"
 _FIELDS = f"id string, text string, label string, labels string, {_CORRUPT} string"
 
 
-def read_records(
-    spark: "SparkSession", paths: Sequence[Path], separator: str | None
-) -> "DataFrame":
+def read_records(spark: SparkSession, paths: Sequence[Path], separator: str | None) -> DataFrame:
     """The records of all files.
 
     Columns: `file`, `position`, `place`, `part`, `id` and `record` as `qa_assets.data.records` has
@@ -38,47 +37,29 @@ def read_records(
         paths: of files that `formats.inspect` accepts.
         separator: between the labels of a text; None: a text has one label.
     """
-    frames = [_read(spark, path, separator) for path in paths]
-    return reduce(lambda frame, other: frame.unionByName(other), frames)
+    return reduce(DataFrame.unionByName, (_read(spark, path, separator) for path in paths))
 
 
-def _read(spark: "SparkSession", path: Path, separator: str | None) -> "DataFrame":
+def _read(spark: SparkSession, path: Path, separator: str | None) -> DataFrame:
     kind = format_of(path)
     if kind == "json":
         return _clinc(spark, path, separator)
     readers = {"tsv": _tsv, "jsonl": _lines, "csv": _csv, "parquet": _parquet}
-    word = "row" if kind in ("csv", "parquet") else "line"
-    return _placed(readers[kind](spark, path, separator), path, word)
-
-
-def _placed(frame: "DataFrame", path: Path, word: str) -> "DataFrame":
-    """Rows with their place in a file and an id."""
-    from pyspark.sql import functions as sf
-
-    number = sf.col("position").cast("string")
     own = sf.when(sf.col("id") != "", sf.col("id"))
-    return frame.select(
-        sf.lit(path.name).alias("file"),
-        "position",
-        sf.concat(sf.lit(f"{word} "), number).alias("place"),
-        sf.lit(None).cast("string").alias("part"),
-        sf.coalesce(own, sf.concat(sf.lit(f"{stem_of(path)}-"), number)).alias("id"),
-        *("text", "not_text", "labels", "malformed", "record"),
+    made = sf.concat(sf.lit(f"{stem_of(path)}-"), "position")
+    return readers[kind](spark, path, separator).withColumns(
+        {"part": sf.lit(None).cast("string"), "id": sf.coalesce(own, made)}
     )
 
 
-def _split(label: "Column", separator: str | None) -> "Column":
+def _split(label: Column, separator: str | None) -> Column:
     """A text of labels as an array."""
-    from pyspark.sql import functions as sf
-
     parts = sf.split(label, f"\\Q{separator}\\E") if separator else sf.array(label)
     return sf.when(label.isNotNull(), parts)
 
 
-def _of_json(label: "Column", separator: str | None) -> "Column":
+def _of_json(label: Column, separator: str | None) -> Column:
     """A JSON value as labels; Spark spells lists and objects out where a text is asked for."""
-    from pyspark.sql import functions as sf
-
     return (
         sf.when(label.startswith("["), _whole(sf.from_json(label, "array<string>")))
         .when(label.startswith("{"), None)
@@ -86,20 +67,16 @@ def _of_json(label: "Column", separator: str | None) -> "Column":
     )
 
 
-def _whole(labels: "Column") -> "Column":
+def _whole(labels: Column) -> Column:
     """Labels, or null where one of them is null."""
-    from pyspark.sql import functions as sf
-
     return sf.when(~sf.exists(labels, lambda label: label.isNull()), labels)
 
 
-def _tsv(spark: "SparkSession", path: Path, separator: str | None) -> "DataFrame":
-    from pyspark.sql import functions as sf
-
-    lines = numbered(spark.read.text(str(path))).where(sf.col("value").rlike(r"\S"))
+def _tsv(spark: SparkSession, path: Path, separator: str | None) -> DataFrame:
+    lines = numbered(spark.read.text(str(path)), path.name, "line").where(r"value rlike '\\S'")
     tab = sf.instr("value", "\t")
     return lines.select(
-        "position",
+        *("file", "position", "place"),
         sf.lit(None).cast("string").alias("id"),
         sf.when(tab > 0, sf.expr("substring(value, instr(value, '\t') + 1)")).alias("text"),
         sf.lit(False).alias("not_text"),
@@ -109,17 +86,13 @@ def _tsv(spark: "SparkSession", path: Path, separator: str | None) -> "DataFrame
     )
 
 
-def _lines(spark: "SparkSession", path: Path, separator: str | None) -> "DataFrame":
-    from pyspark.sql import functions as sf
-
-    lines = numbered(spark.read.text(str(path))).where(sf.col("value").rlike(r"\S"))
+def _lines(spark: SparkSession, path: Path, separator: str | None) -> DataFrame:
+    lines = numbered(spark.read.text(str(path)), path.name, "line").where(r"value rlike '\\S'")
     options = {"columnNameOfCorruptRecord": _CORRUPT}
     fields = sf.from_json("value", _FIELDS, options)
     label = sf.coalesce("fields.labels", "fields.label")
     return lines.withColumn("fields", fields).select(
-        "position",
-        "fields.id",
-        "fields.text",
+        *("file", "position", "place", "fields.id", "fields.text"),
         (~sf.col("value").rlike(r'"text"\s*:\s*"')).alias("not_text"),
         _of_json(label, separator).alias("labels"),
         sf.col(f"fields.{_CORRUPT}").isNotNull().alias("malformed"),
@@ -127,9 +100,8 @@ def _lines(spark: "SparkSession", path: Path, separator: str | None) -> "DataFra
     )
 
 
-def _csv(spark: "SparkSession", path: Path, separator: str | None) -> "DataFrame":
+def _csv(spark: SparkSession, path: Path, separator: str | None) -> DataFrame:
     from pyspark.sql import functions as sf
-    from pyspark.sql.types import StringType, StructType
 
     columns = csv_columns(path)
     schema = StructType()
@@ -139,12 +111,10 @@ def _csv(spark: "SparkSession", path: Path, separator: str | None) -> "DataFrame
         str(path), header=True, multiLine=True, quote='"', escape='"',
         columnNameOfCorruptRecord=_CORRUPT,
     )  # fmt: skip
-    return _of_table(numbered(table), columns, _split(sf.col("label"), separator))
+    return _of_table(table, path, columns, _split(sf.col("label"), separator))
 
 
-def _parquet(spark: "SparkSession", path: Path, separator: str | None) -> "DataFrame":
-    from pyspark.sql import functions as sf
-
+def _parquet(spark: SparkSession, path: Path, separator: str | None) -> DataFrame:
     table = spark.read.parquet(str(path))
     name = label_column(table.columns) or "label"
     label = sf.col(name)
@@ -153,15 +123,12 @@ def _parquet(spark: "SparkSession", path: Path, separator: str | None) -> "DataF
         _whole(label.cast("array<string>")) if is_list else _split(label.cast("string"), separator)
     )
     corrupt = sf.lit(None).cast("string").alias(_CORRUPT)
-    return _of_table(numbered(table.select("*", corrupt)), table.columns, labels)
+    return _of_table(table.select("*", corrupt), path, table.columns, labels)
 
 
-def _of_table(table: "DataFrame", columns: list[str], labels: "Column") -> "DataFrame":
-    from pyspark.sql import functions as sf
-
+def _of_table(table: DataFrame, path: Path, columns: list[str], labels: Column) -> DataFrame:
     whole = sf.to_json(sf.struct(*(sf.col(f"`{name}`") for name in columns)))
-    return table.select(
-        "position",
+    rows = table.select(
         (sf.col("id") if "id" in columns else sf.lit(None)).cast("string").alias("id"),
         "text",
         sf.lit(False).alias("not_text"),
@@ -169,12 +136,11 @@ def _of_table(table: "DataFrame", columns: list[str], labels: "Column") -> "Data
         sf.col(_CORRUPT).isNotNull().alias("malformed"),
         sf.coalesce(_CORRUPT, whole).alias("record"),
     )
+    return numbered(rows, path.name, "row")
 
 
-def _clinc(spark: "SparkSession", path: Path, separator: str | None) -> "DataFrame":
+def _clinc(spark: SparkSession, path: Path, separator: str | None) -> DataFrame:
     """The lists of CLINC150's JSON, which is one object in one file."""
-    from pyspark.sql import functions as sf
-
     schema = ", ".join(f"{key} array<string>" for key in PARTS)
     content = spark.read.schema(schema).option("multiLine", True).json(str(path))
     # a part at a time: exploding an array of all parts would repeat it in each row
@@ -187,7 +153,7 @@ def _clinc(spark: "SparkSession", path: Path, separator: str | None) -> "DataFra
         )
         for order, (key, part) in enumerate(PARTS.items())
     ]
-    rows = reduce(lambda frame, other: frame.unionByName(other), parts)
+    rows = reduce(DataFrame.unionByName, parts)
     pair = sf.from_json("record", "array<string>")
     return rows.withColumn("pair", pair).select(
         sf.lit(path.name).alias("file"),

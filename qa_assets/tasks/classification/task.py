@@ -35,6 +35,8 @@ class Classification(Task):
     raw: ClassVar = description.RAW
     learned: ClassVar = ("label_names",)
 
+    generate: ClassVar = staticmethod(generated.generate)
+
     model: Literal["encoder", "seq2seq"] = Field(
         "encoder",
         description="`encoder`: a classification head, which knows probabilities; `seq2seq`: the "
@@ -103,10 +105,6 @@ class Classification(Task):
     def inspect(self, path: Path) -> FileFacts:
         """Format and counts of a data file."""
         return formats.inspect(path, self.out_of_scope, self._separator)
-
-    def generate(self, out: Path, examples: int, seed: int) -> list[Path]:
-        """Requests to an assistant."""
-        return generated.generate(out, examples, seed)
 
     def read(self, spark: "SparkSession", paths: Sequence[Path]) -> "DataFrame":
         """Every text of the files, checked."""

@@ -1,55 +1,29 @@
 """Which labelled texts are good, decided in Spark, and what is wrong with the others.
 
 How files become rows is in `spark_reader`, what all tasks do with checked records in
-`qa_assets.data.records`.
+`qa_assets.data.records`. Only `Task.read` imports this: Spark comes with it.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from qa_assets.data.records import (
-    BLANK,
-    COLUMNS,
-    CONTROL,
-    DUPLICATE_ID,
-    names_of,
-    reject_repeated_ids,
-    with_parts,
-)
+from pyspark.sql import Column, DataFrame, SparkSession, Window  # noqa: TID253
+from pyspark.sql import functions as sf  # noqa: TID253
+
+from qa_assets.data.records import BLANK, CONTROL, names_of, reject_repeated_ids, with_parts
 from qa_assets.tasks.classification.spark_reader import read_records
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
-
-REASONS = {
-    "malformed": "the record is no pair of label and text, no JSON object, or a row of CSV with "
-    "more or fewer cells than the first",
-    "text_missing": "there is no text",
-    "text_not_text": "the text is a number, true or false, a list or an object",
-    "text_blank": "the text is empty or blank",
-    "text_too_long": "the text is longer than the task's max_chars",
-    "control_characters": "the text or a label holds control characters",
-    "label_missing": "there is no label, or it is an object",
-    "label_with_separator": "a label holds the task's separator",
-    "several_labels": "there are several labels, and the task's multi_label is false",
-    "in_another_split": "the same text stands in a split that models are measured on",
-    "label_not_in_train": "no good record of train has a label of this one",
-    DUPLICATE_ID: "a record before it in the file has the same id",
-}
-"""What can be wrong with a record, by the name it has in the table of rejected ones."""
 
 _RANKS = {"test": 2, "valid": 1}  # of two splits with the same text, the greater keeps it
 
 
 def read_validated(
-    spark: "SparkSession",
+    spark: SparkSession,
     paths: Sequence[Path],
     *,
     max_chars: int,
     separator: str | None,
     out_of_scope: str | None,
-) -> "DataFrame":
+) -> DataFrame:
     """Records of all files, checked; columns as in `qa_assets.data.records`.
 
     The group is the text without case and surplus blanks; the stratum its first label.
@@ -63,8 +37,6 @@ def read_validated(
 
     The frame is persisted: `unpersist` it when done.
     """
-    from pyspark.sql import functions as sf
-
     records = read_records(spark, paths, separator)
     words = sf.regexp_replace(sf.lower(sf.trim("text")), r"\s+", " ")
     trimmed = sf.transform("labels", lambda label: sf.regexp_replace(label, r"^\s+|\s+$", ""))
@@ -90,24 +62,18 @@ def read_validated(
         sf.coalesce("repaired", sf.lit(0)).alias("repaired"),
         "record",
     )
-    checked = _compared(with_parts(checked, [path.name for path in paths]))
-    kept = sf.when(sf.size("reasons") > 0, sf.col("record"))
-    return reject_repeated_ids(checked.withColumn("record", kept).select(*COLUMNS))
+    return reject_repeated_ids(_compared(with_parts(checked, [path.name for path in paths])))
 
 
-def train_labels(accepted: "DataFrame", out_of_scope: str | None) -> list[str]:
+def train_labels(accepted: DataFrame, out_of_scope: str | None) -> list[str]:
     """The labels of good records in alphabetical order, `out_of_scope` last if it occurs."""
-    from pyspark.sql import functions as sf
-
     rows = accepted.select(sf.explode("references").alias("label")).distinct().collect()
     abstains = out_of_scope and not accepted.where("size(references) = 0").isEmpty()
     return sorted(row["label"] for row in rows) + ([out_of_scope] if abstains else [])
 
 
-def _faults(max_chars: int, separator: str | None) -> "dict[str, Column]":
+def _faults(max_chars: int, separator: str | None) -> dict[str, Column]:
     """What makes a record bad in itself, by its reason; null counts as not."""
-    from pyspark.sql import functions as sf
-
     text, labels = sf.col("text"), sf.col("labels")
     single = separator is None
     return {
@@ -124,11 +90,8 @@ def _faults(max_chars: int, separator: str | None) -> "dict[str, Column]":
     }
 
 
-def _compared(checked: "DataFrame") -> "DataFrame":
+def _compared(checked: DataFrame) -> DataFrame:
     """Reject what only other records show to be bad: leaked texts, and labels new to train."""
-    from pyspark.sql import Window
-    from pyspark.sql import functions as sf
-
     good = sf.size("reasons") == 0
     rank = sf.coalesce(
         sf.create_map(*(sf.lit(item) for pair in _RANKS.items() for item in pair))[sf.col("part")],

@@ -1,7 +1,7 @@
 """What question answering says of itself: words, measures, message fields, raw data, model card."""
 
 from qa_assets.core.descriptions import CardTexts, Messages, Metrics, RawData, Words
-from qa_assets.tasks.question_answering.validation import REASONS
+from qa_assets.data.records import DUPLICATE_ID
 
 WORDS = Words(raw="raw_squad", request="question", response="answer", group="article")
 
@@ -50,6 +50,28 @@ MESSAGES = Messages(
     sample={"question": "Who led the Norse?", "context": "The Norse leader was Rollo."},
 )
 
+_REASONS = {
+    "article_without_paragraphs": "the article is no object, or has no list of paragraphs",
+    "paragraph_without_qas": "the paragraph is no object, or has no list of qas",
+    "not_an_object": "the record is not one JSON object",
+    "id_missing": "the id is missing or blank",
+    "question_missing": "there is no question",
+    "question_not_text": "the question is a number, true or false, a list or an object",
+    "question_blank": "the question is empty or blank",
+    "question_too_long": "the question is longer than the task's max_question_chars",
+    "context_missing": "there is no context",
+    "context_not_text": "the context is a number, true or false, a list or an object",
+    "context_blank": "the context is empty or blank",
+    "context_too_long": "the context is longer than the task's max_context_chars",
+    "control_characters": "id, title, question, context or an answer hold control characters",
+    "answers_missing": "the answers are missing, or not a list of {text, answer_start}",
+    "answer_blank": "the text of an answer is missing, empty or blank",
+    "answer_not_in_context": "the text of an answer occurs nowhere in the context",
+    "is_impossible_not_boolean": "is_impossible is neither true nor false",
+    "unanswerable_with_answers": "is_impossible is true, and there are answers",
+    "answerable_without_answers": "is_impossible is false, and there are no answers",
+    DUPLICATE_ID: "a record before it in the file has the same id",
+}
 RAW = RawData(
     columns={
         "id": ("string", "Unique in its file."),
@@ -67,7 +89,7 @@ RAW = RawData(
         "extra": ("answers", "context"),
         "record": ("id", "title", "context", "question", "answers", "is_impossible"),
     },
-    reasons=REASONS,
+    reasons=_REASONS,
     official={
         "https://rajpurkar.github.io/SQuAD-explorer/dataset/train-v2.0.json": (
             "68dcfbb971bd3e96d5b46c7177b16c1a4e7d4bdef19fb204502738552dede002"

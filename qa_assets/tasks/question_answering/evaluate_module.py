@@ -20,10 +20,7 @@ _FEATURES = datasets.Features(
         "references": {
             "id": datasets.Value("string"),
             "answers": datasets.features.Sequence(
-                {
-                    "text": datasets.Value("string"),
-                    "answer_start": datasets.Value("int32"),
-                }
+                {"text": datasets.Value("string"), "answer_start": datasets.Value("int32")}
             ),
         },
     }
@@ -51,17 +48,17 @@ class SquadV2(evaluate.Metric):  # type: ignore[misc]
         no_answer_threshold: float = 1.0,
     ) -> dict[str, float]:
         gold = {row["id"]: row["answers"]["text"] for row in references}
-        told = {row["id"]: row for row in predictions}
-        unknown = [key for key in told if key not in gold]
-        missing = [key for key in gold if key not in told]
+        predicted = {row["id"]: row for row in predictions}
+        unknown = [key for key in predicted if key not in gold]
+        missing = [key for key in gold if key not in predicted]
         if unknown or missing:
             raise ValueError(
                 f"{len(unknown)} predictions without a question, {len(missing)} questions without"
                 f" a prediction, first {(unknown or missing)[0]!r}"
             )
         return score(
-            [told[key]["prediction_text"] for key in gold],
+            [predicted[key]["prediction_text"] for key in gold],
             list(gold.values()),
-            [told[key]["no_answer_probability"] for key in gold],
+            [predicted[key]["no_answer_probability"] for key in gold],
             no_answer_threshold,
         )

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qa_assets.core.descriptions import FileFacts
-from qa_assets.core.files import hash_files
 from qa_assets.core.task import SourceError
+from qa_assets.data.inspection import Counts, first_lines, inspect_file
 
 Format = Literal["json", "jsonl", "parquet"]
 REQUIRED = ("id", "question", "context", "answers")
@@ -28,52 +28,32 @@ def inspect(path: Path) -> FileFacts:
     Raises:
         SourceError: it cannot be read, is cut off, has another schema, or holds no question.
     """
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            raise SourceError(f"{path} is empty (0 bytes): fetch or write it again")
-        kind = format_of(path)
-        articles, questions, answerable = {
-            "json": _inspect_json, "jsonl": _inspect_lines, "parquet": _inspect_parquet,
-        }[kind](path)  # fmt: skip
-        checksum = hash_files(path)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
-    if not questions:
-        raise SourceError(f"{path} holds no question")
-    return FileFacts(
-        kind, checksum, size, questions, {"articles": articles, "answerable": answerable}
-    )
+    counters = {"json": _count_json, "jsonl": _count_lines, "parquet": _count_parquet}
+    return inspect_file(path, format_of, lambda kind: counters[kind](path), "question")
 
 
 def format_of(path: Path) -> Format:
     """The format, by what the file begins with: its name may say anything."""
-    with path.open("rb") as stream:
-        start = stream.read(4)
-        if start == b"PAR1":
-            return "parquet"
-        if path.suffix == ".parquet":
-            raise SourceError(f"{path} is not Parquet: it begins with {start!r}, not with b'PAR1'")
-        stream.seek(0)
-        first = next((line for line in stream if line.strip()), b"")
-        more = any(line.strip() for line in stream)
+    lines = first_lines(path)
+    if not lines:
+        return "parquet"
     if path.suffix in (".jsonl", ".ndjson"):
         return "jsonl"
-    if len(first) > _LONGEST_RECORD:
+    if len(lines[0]) > _LONGEST_RECORD:
         return "json"
     try:
-        row = json.loads(first)
+        row = json.loads(lines[0])
     except (ValueError, RecursionError):
         return "json"  # an object over many lines, or not JSON at all
     record = isinstance(row, dict) and "question" in row
-    return "jsonl" if record or (more and not _is_squad(row)) else "json"
+    return "jsonl" if record or (len(lines) > 1 and not _is_squad(row)) else "json"
 
 
 def _is_squad(content: object) -> bool:
     return isinstance(content, dict) and "data" in content
 
 
-def _inspect_json(path: Path) -> tuple[int | None, int, int]:
+def _count_json(path: Path) -> Counts:
     try:
         content = json.loads(path.read_bytes())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -81,70 +61,66 @@ def _inspect_json(path: Path) -> tuple[int | None, int, int]:
     except RecursionError:
         raise SourceError(f"{path} is not SQuAD: nested too deeply. Expected {_LAYOUT}") from None
     if not _is_squad(content) or not isinstance(content["data"], list):
-        found = f"keys {', '.join(content)[:200]}" if isinstance(content, dict) else "no object"
+        keys = f"keys {', '.join(content)[:200]}" if isinstance(content, dict) else "no object"
         raise SourceError(
-            f"{path} is not SQuAD at data: not a list there ({found}). Expected {_LAYOUT}"
+            f"{path} is not SQuAD at data: not a list there ({keys}). Expected {_LAYOUT}"
         )
-    questions = answerable = 0
-    for article in content["data"]:
-        for paragraph in _items(article, "paragraphs"):
-            rows = _items(paragraph, "qas")
-            questions += len(rows)
-            answerable += sum(_is_answerable(row) for row in rows)
-    if content["data"] and not questions:
-        first = content["data"][0]
+    articles = content["data"]
+    rows = [
+        row
+        for article in articles
+        for paragraph in _items(article, "paragraphs")
+        for row in _items(paragraph, "qas")
+    ]
+    if articles and not rows:
         raise SourceError(
             f"{path} is not SQuAD at data[0]: no paragraphs[].qas[] in"
-            f" {json.dumps(first)[:80]}, nor in the {len(content['data']) - 1} articles after it."
+            f" {json.dumps(articles[0])[:80]}, nor in the {len(articles) - 1} articles after it."
             f" Expected {_LAYOUT}"
         )
-    return len(content["data"]), questions, answerable
+    return len(rows), {"articles": len(articles), "answerable": sum(map(_is_answerable, rows))}
 
 
 def _items(parent: object, key: str) -> list[Any]:
-    found = parent.get(key) if isinstance(parent, dict) else None
-    return found if isinstance(found, list) else []
+    items = parent.get(key) if isinstance(parent, dict) else None
+    return items if isinstance(items, list) else []
 
 
 def _is_answerable(row: object) -> bool:
     if not isinstance(row, Mapping):
         return False
-    impossible = row.get("is_impossible")
     answers = row.get("answers")
     texts = answers.get("text") if isinstance(answers, Mapping) else answers
-    return not impossible and bool(texts)
+    return not row.get("is_impossible") and bool(texts)
 
 
-def _inspect_lines(path: Path) -> tuple[int | None, int, int]:
+def _count_lines(path: Path) -> Counts:
     questions = answerable = good = 0
-    first_bad = ""
+    first_fault = ""
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
-            questions += 1
             try:
                 row = json.loads(line)
+                fields = row if isinstance(row, dict) else {}
+                fault = ", ".join(name for name in REQUIRED if name not in fields)
+                fault = fault and f"no {fault}"
             except (ValueError, RecursionError) as error:
-                first_bad = first_bad or f"line {number}: {error}"
-                continue
-            complete = isinstance(row, dict) and row.keys() >= set(REQUIRED)
-            if not complete:
-                lacking = [
-                    name for name in REQUIRED if not isinstance(row, dict) or name not in row
-                ]
-                first_bad = first_bad or f"line {number}: no {', '.join(lacking)}"
-            good += complete
+                row, fault = None, str(error)
+            first_fault = first_fault or (fault and f"line {number}: {fault}")
+            questions += 1
+            good += not fault
             answerable += _is_answerable(row)
     if questions and not good:
         raise SourceError(
-            f"{path} is not JSON Lines of questions at {first_bad}. Expected an object a line with"
-            f" {', '.join(REQUIRED)}"
+            f"{path} is not JSON Lines of questions at {first_fault}. Expected an object a line"
+            f" with {', '.join(REQUIRED)}"
         )
-    return None, questions, answerable
+    return questions, {"articles": None, "answerable": answerable}
 
 
-def _inspect_parquet(path: Path) -> tuple[int | None, int, int]:
+def _count_parquet(path: Path) -> Counts:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -157,8 +133,7 @@ def _inspect_parquet(path: Path) -> tuple[int | None, int, int]:
                 f"{path} has no column {', '.join(lacking)}: it has {', '.join(schema.names)}"
             )
         for name in ("id", "question", "context"):
-            kind = schema.field(name).type
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            if (kind := schema.field(name).type) not in (pa.string(), pa.large_string()):
                 raise SourceError(f"{path}: the column {name} is {kind}, not string")
         answers = schema.field("answers").type
         if not _holds_answers(answers):
@@ -172,25 +147,21 @@ def _inspect_parquet(path: Path) -> tuple[int | None, int, int]:
     column = table["answers"]
     texts = pc.struct_field(column, "text") if pa.types.is_struct(answers) else column
     lengths = pc.fill_null(pc.list_value_length(texts), 0)
-    return None, table.num_rows, pc.sum(pc.greater(lengths, 0)).as_py() or 0
+    answerable = pc.sum(pc.greater(lengths, 0)).as_py() or 0
+    return table.num_rows, {"articles": None, "answerable": answerable}
 
 
 def _holds_answers(kind: Any) -> bool:
     import pyarrow as pa
 
-    def is_list(one: Any) -> bool:
-        return bool(pa.types.is_list(one) or pa.types.is_large_list(one))
+    def items(kind: Any) -> Any:
+        is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        return kind.value_type if is_list else None
 
-    struct = kind.value_type if is_list(kind) else kind
-    if not pa.types.is_struct(struct):
-        return False
-    fields = {field.name: field.type for field in struct}
-    if not fields.keys() >= {"text", "answer_start"}:
-        return False
-    leaves = [fields["text"], fields["answer_start"]]
-    if not is_list(kind):
-        if not all(is_list(leaf) for leaf in leaves):
-            return False
-        leaves = [leaf.value_type for leaf in leaves]
-    is_text = pa.types.is_string(leaves[0]) or pa.types.is_large_string(leaves[0])
-    return bool(is_text and pa.types.is_integer(leaves[1]))
+    struct = items(kind) or kind
+    fields = {field.name: field.type for field in struct} if pa.types.is_struct(struct) else {}
+    text, start = (fields.get(name, pa.null()) for name in ("text", "answer_start"))
+    if struct is kind:
+        text, start = items(text), items(start)
+    is_text = text in (pa.string(), pa.large_string())
+    return bool(is_text and start and pa.types.is_integer(start))

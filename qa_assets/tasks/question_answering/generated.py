@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qa_assets.core.files import replacing
+
 _FIRST = [
     "Ada", "Bela", "Cora", "Dario", "Edda", "Falk", "Greta", "Hugo", "Ines", "Joris", "Kaia",
     "Levin", "Mara", "Nilo", "Orla", "Pavel", "Runa", "Silas", "Tessa", "Viggo",
@@ -22,8 +24,7 @@ _LAST = [
     "Sorensen", "Thorne",
 ]  # fmt: skip
 _TOWN_FIRST = [
-    "Amber", "Cedar", "Copper", "Falcon", "Heron", "Ivory", "Maple", "Raven", "Silver",
-    "Winter",
+    "Amber", "Cedar", "Copper", "Falcon", "Heron", "Ivory", "Maple", "Raven", "Silver", "Winter",
 ]  # fmt: skip
 _TOWN_LAST = [
     "Bay", "Bridge", "Cross", "Falls", "Gate", "Harbor", "Hill", "Market", "Point", "Springs",
@@ -134,16 +135,13 @@ _OF_TOWNS: tuple[_Relation, ...] = (
 )
 
 
-def generate(out: Path, questions: int = 4000, seed: int = 13) -> list[Path]:
+def generate(out: Path, examples: int = 4000, seed: int = 13) -> list[Path]:
     """Write `train-v2.0.json` and `dev-v2.0.json` into `out`; returns both.
 
     An article is about one subject of its own, in paragraphs of two or three statements with three
     questions each, of which the third cannot be answered. A seventh of the articles are dev.
 
-    Args:
-        out: directory, made if it is not there.
-        questions: number of questions in both files together.
-        seed: the same seed writes the same bytes.
+    `out` is made if it is not there. The same seed writes the same bytes.
 
     Raises:
         ValueError: more questions than there are subjects for, or too few for two files.
@@ -151,34 +149,25 @@ def generate(out: Path, questions: int = 4000, seed: int = 13) -> list[Path]:
     subjects = [(f"{a} {b}", _OF_PEOPLE) for a in _FIRST for b in _LAST]
     subjects += [(f"{a} {b}", _OF_TOWNS) for a in _TOWN_FIRST for b in _TOWN_LAST]
     most = len(subjects) * _PER_ARTICLE
-    if not 2 * _PER_ARTICLE <= questions <= most:
-        raise ValueError(f"questions: {2 * _PER_ARTICLE} to {most}, not {questions}")
+    if not 2 * _PER_ARTICLE <= examples <= most:
+        raise ValueError(f"questions: {2 * _PER_ARTICLE} to {most}, not {examples}")
     rng = random.Random(seed)  # noqa: S311
     rng.shuffle(subjects)
-    articles: list[dict[str, Any]] = []
-    left = questions
-    for number, (subject, relations) in enumerate(subjects):
-        if left == 0:
-            break
-        count = min(left, _PER_ARTICLE)
-        articles.append(_article(rng, f"{number:04d}", subject, relations, count))
-        left -= count
+    articles = [
+        _article(rng, f"{number:04d}", *subjects[number], min(examples - start, _PER_ARTICLE))
+        for number, start in enumerate(range(0, examples, _PER_ARTICLE))
+    ]
     dev = max(1, len(articles) // 7)
     out.mkdir(parents=True, exist_ok=True)
-    for name, part in (("dev", articles[:dev]), ("train", articles[dev:])):
-        text = json.dumps({"version": "v2.0", "data": part})
-        unfinished = out / f".{name}-v2.0.json"
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(out / f"{name}-v2.0.json")
-    return [out / "train-v2.0.json", out / "dev-v2.0.json"]
+    train_path, dev_path = out / "train-v2.0.json", out / "dev-v2.0.json"
+    for path, part in ((dev_path, articles[:dev]), (train_path, articles[dev:])):
+        with replacing(path) as unfinished:
+            unfinished.write_text(json.dumps({"version": "v2.0", "data": part}), encoding="utf-8")
+    return [train_path, dev_path]
 
 
 def _article(
-    rng: random.Random,
-    key: str,
-    subject: str,
-    relations: tuple[_Relation, ...],
-    questions: int,
+    rng: random.Random, key: str, subject: str, relations: tuple[_Relation, ...], questions: int
 ) -> dict[str, Any]:
     """One subject with one value for each relation, of which a paragraph states two or three."""
     values = [rng.choice(relation.values) for relation in relations]
@@ -186,33 +175,26 @@ def _article(
     for first in range(0, questions, _PER_PARAGRAPH):
         order = rng.sample(range(len(relations)), len(relations))
         stated = order[: rng.choice((2, 3))]
-        sentences = [rng.choice(relations[i].statements) for i in stated]
-        sentences = [
-            s.format(s=subject, v=values[i]) for s, i in zip(sentences, stated, strict=True)
-        ]
-        starts = {i: (s.index(values[i]), s) for s, i in zip(sentences, stated, strict=True)}
+        statements = {
+            i: rng.choice(relations[i].statements).format(s=subject, v=values[i]) for i in stated
+        }
+        sentences = list(statements.values())
         if rng.random() < _REMARK_SHARE:
             sentences.insert(rng.randrange(len(sentences) + 1), rng.choice(_REMARKS))
         context = " ".join(sentences)
         qas = []
         asked = [*rng.sample(stated, 2), order[len(stated)]]
-        for number in range(first, min(first + _PER_PARAGRAPH, questions)):
-            i = asked[number - first]
-            question = rng.choice(relations[i].questions).format(s=subject)
+        for number, i in enumerate(asked[: questions - first], first):
             qa: dict[str, Any] = {
                 "id": f"generated-{key}-{number:02d}",
-                "question": question,
-                "is_impossible": i not in starts,
+                "question": rng.choice(relations[i].questions).format(s=subject),
+                "is_impossible": i not in stated,
+                "answers": [],
             }
-            if i in starts:
-                offset, sentence = starts[i]
-                start = context.index(sentence) + offset
-                qa["answers"] = [{"text": values[i], "answer_start": start}]
-            else:
-                offset, sentence = starts[stated[0]]
-                start = context.index(sentence) + offset
-                qa["answers"] = []
-                qa["plausible_answers"] = [{"text": values[stated[0]], "answer_start": start}]
+            known = i if i in stated else stated[0]
+            start = context.index(statements[known]) + statements[known].index(values[known])
+            answers = "answers" if i in stated else "plausible_answers"
+            qa[answers] = [{"text": values[known], "answer_start": start}]
             qas.append(qa)
         rng.shuffle(qas)
         paragraphs.append({"context": context, "qas": qas})

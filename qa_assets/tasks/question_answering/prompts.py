@@ -1,7 +1,7 @@
 """The text that a model reads for a question, and what it should say: change the prompt here."""
 
 from qa_assets.core.examples import Budget, Example, Prompt
-from qa_assets.tasks.question_answering.windows import windows
+from qa_assets.tasks.question_answering.windows import Window, windows
 
 
 def source_text(question: str, context: str) -> str:
@@ -15,17 +15,13 @@ def prompts(example: Example, no_answer: str, budget: Budget | None) -> list[Pro
     The target of a whole context is its first reference; that of a window the first answer that it
     holds whole; `no_answer` where there is none.
     """
-    question, context = example.inputs["question"], example.inputs["context"]
-    if budget is None:
-        return [Prompt(source_text(question, context), (*example.references, no_answer)[:1])]
-    made = windows(source_text(question, ""), context, budget)
-    if len(made) == 1:
-        return [Prompt(made[0].source, (*example.references, no_answer)[:1])]
+    context = example.inputs["context"]
+    head = source_text(example.inputs["question"], "")
+    parts = windows(head, context, budget) if budget else [Window(head + context, 0, len(context))]
+    if len(parts) == 1:
+        return [Prompt(parts[0].source, (*example.references, no_answer)[:1])]
     answers = example.extra.get("answers", ())
     return [
-        Prompt(
-            window.source,
-            (*(answer["text"] for answer in answers if window.holds(answer)), no_answer)[:1],
-        )
-        for window in made
+        Prompt(part.source, (*(a["text"] for a in answers if part.holds(a)), no_answer)[:1])
+        for part in parts
     ]

@@ -23,44 +23,33 @@ def read_examples(path: Path) -> list[Example]:
     Raises:
         EvaluationFileError: the file is not of that format, has a question twice, or has none.
     """
-    content = _read(path)
-    examples: list[Example] = []
-    seen: dict[str, str] = {}
-    for place, example in _questions(_get(content, "data", list, "", path), path):
-        if example.id in seen:
-            raise EvaluationFileError(
-                f"{path}: {place} has the id {example.id!r} of {seen[example.id]}"
-            )
-        seen[example.id] = place
-        examples.append(example)
+    examples: dict[str, Example] = {}
+    places: dict[str, str] = {}
+    articles = _numbered(_read(path), "data", "", path)
+    for number, (place, article) in enumerate(articles, 1):
+        for inside, paragraph in _numbered(article, "paragraphs", place, path):
+            context = _get(paragraph, "context", str, inside, path)
+            for where, qa in _numbered(paragraph, "qas", inside, path):
+                inputs = {"question": _get(qa, "question", str, where, path), "context": context}
+                answers = _numbered(qa, "answers", where, path)
+                texts = dict.fromkeys(_get(row, "text", str, at, path) for at, row in answers)
+                key = _get(qa, "id", str, where, path)
+                if key in examples:
+                    raise EvaluationFileError(
+                        f"{path}: {where} has the id {key!r} of {places[key]}"
+                    )
+                title = str(article.get("title") or f"article {number}")
+                examples[key] = Example(key, title, inputs, tuple(texts))
+                places[key] = where
     if not examples:
         raise EvaluationFileError(f"{path} holds no question; expected {_FORMAT}")
-    return examples
+    return list(examples.values())
 
 
-def _questions(articles: list[Any], path: Path) -> Iterator[tuple[str, Example]]:
-    """Place and question."""
-    for number, article in enumerate(articles):
-        place = f"data[{number}]"
-        for below, paragraph in enumerate(_get(article, "paragraphs", list, place, path)):
-            inside = f"{place}.paragraphs[{below}]"
-            context = _get(paragraph, "context", str, inside, path)
-            for last, qa in enumerate(_get(paragraph, "qas", list, inside, path)):
-                where = f"{inside}.qas[{last}]"
-                question = _get(qa, "question", str, where, path)
-                texts = [
-                    _get(answer, "text", str, f"{where}.answers[{index}]", path)
-                    for index, answer in enumerate(_get(qa, "answers", list, where, path))
-                ]
-                yield (
-                    where,
-                    Example(
-                        _get(qa, "id", str, where, path),
-                        str(article.get("title") or f"article {number + 1}"),
-                        {"question": question, "context": context},
-                        tuple(dict.fromkeys(texts)),
-                    ),
-                )
+def _numbered(parent: Any, key: str, place: str, path: Path) -> Iterator[tuple[str, Any]]:
+    """The items of a list, each with its place."""
+    for number, item in enumerate(_get(parent, key, list, place, path)):
+        yield f"{place}.{key}[{number}]".removeprefix("."), item
 
 
 def read_predictions(path: Path) -> dict[str, Prediction]:

@@ -1,15 +1,14 @@
 """The task of question answering, put together from the modules beside it."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from qa_assets.core.descriptions import CardTexts, FileFacts
+from qa_assets.core.descriptions import CardTexts
 from qa_assets.core.examples import Budget, Example, Prediction, Prompt, Scores
-from qa_assets.core.slicing import Slice
 from qa_assets.core.task import Kind, Predict, Task
 from qa_assets.tasks.question_answering import (
     description,
@@ -35,6 +34,12 @@ class QuestionAnswering(Task):
     messages: ClassVar = description.MESSAGES
     raw: ClassVar = description.RAW
 
+    inspect: ClassVar = staticmethod(formats.inspect)
+    generate: ClassVar = staticmethod(generated.generate)
+    slices: ClassVar = staticmethod(slices.slices)
+    read_examples: ClassVar = staticmethod(squad_files.read_examples)
+    read_predictions: ClassVar = staticmethod(squad_files.read_predictions)
+
     no_answer: str = Field(
         "unavailable", min_length=1, description="What the model says to abstain: one word."
     )
@@ -55,16 +60,7 @@ class QuestionAnswering(Task):
     @property
     def card(self) -> CardTexts:
         """What the model card says."""
-        sample = source_text(**self.messages.sample)
-        return description.card(self.no_answer, sample)
-
-    def inspect(self, path: Path) -> FileFacts:
-        """Format and counts of a data file."""
-        return formats.inspect(path)
-
-    def generate(self, out: Path, examples: int, seed: int) -> list[Path]:
-        """Questions about made-up people and towns."""
-        return generated.generate(out, examples, seed)
+        return description.card(self.no_answer, source_text(**self.messages.sample))
 
     def read(self, spark: "SparkSession", paths: Sequence[Path]) -> "DataFrame":
         """Every question of the files, checked."""
@@ -90,12 +86,12 @@ class QuestionAnswering(Task):
 
     def resolve(self, outputs: Sequence[Prediction]) -> Prediction:
         """The answer of the best window; "" where the model says `no_answer`."""
-        return windows.best([self._answer(output) for output in outputs])
-
-    def _answer(self, output: Prediction) -> Prediction:
-        text = output.text.strip()
-        abstains = text.lower() == self.no_answer.lower()
-        return Prediction("" if abstains else text, output.confidence)
+        answers = []
+        for output in outputs:
+            text = output.text.strip()
+            abstains = text.lower() == self.no_answer.lower()
+            answers.append(Prediction("" if abstains else text, output.confidence))
+        return windows.best(answers)
 
     def respond(self, prediction: Prediction) -> dict[str, Any]:
         """Answer, null where there is none, and confidence."""
@@ -103,10 +99,10 @@ class QuestionAnswering(Task):
 
     def score(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Scores:
         """The official figures; rows are also apart for questions with and without an answer."""
-        texts = [prediction.text for prediction in predictions]
+        pairs = [(p.text, e.references) for p, e in zip(predictions, examples, strict=True)]
         rows = {
-            "exact": _each(metric.exact_each, texts, examples),
-            "f1": _each(metric.f1_each, texts, examples),
+            "exact": [metric.exact_each(*pair) for pair in pairs],
+            "f1": [metric.f1_each(*pair) for pair in pairs],
         }
         answerable = [bool(example.references) for example in examples]
         for part, wanted in (("HasAns", True), ("NoAns", False)):
@@ -125,28 +121,8 @@ class QuestionAnswering(Task):
         """To abstain always."""
         return {"always abstain": [Prediction("")] * len(examples)}
 
-    def slices(
-        self, examples: Sequence[Example], train_references: Collection[str] | None = None
-    ) -> Iterator[Slice]:
-        """By question word, length, article, and whether the answer occurs in train."""
-        return slices.slices(examples, train_references)
-
-    def read_examples(self, path: Path) -> list[Example]:
-        """The questions of a file in the format of SQuAD v1.1 or v2.0."""
-        return squad_files.read_examples(path)
-
-    def read_predictions(self, path: Path) -> dict[str, Prediction]:
-        """A JSON object from question id to text."""
-        return squad_files.read_predictions(path)
-
     def other_models(self) -> Mapping[str, Predict]:
         """Models that point at spans."""
         from qa_assets.tasks.question_answering.spans import predict
 
         return {"ForQuestionAnswering": predict}
-
-
-def _each(
-    score: Callable[[str, Sequence[str]], float], texts: Sequence[str], examples: Sequence[Example]
-) -> list[float]:
-    return [score(text, example.references) for text, example in zip(texts, examples, strict=True)]

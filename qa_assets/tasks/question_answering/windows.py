@@ -6,6 +6,7 @@ Plain text and numbers: no model, no engine.
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from qa_assets.core.examples import Budget, Prediction
@@ -31,39 +32,30 @@ class Window(NamedTuple):
 def windows(head: str, context: str, budget: Budget) -> list[Window]:
     """The windows of a context; one where it is short enough.
 
-    A window is an exact slice of its context. Neighbours share `budget.overlap` tokens as far as
-    words allow, and at most half a window.
-
-    Args:
-        head: what stands before the context in every source.
-        context: the text.
-        budget: of a source.
+    A window is an exact slice of its context, after `head`. Neighbours share `budget.overlap`
+    tokens as far as words allow, and at most half a window.
     """
-    whole = head + context
+    whole = [Window(head + context, 0, len(context))]
     # short without counting: a token is a character at least. Others than ASCII can become several
     # when they are normalised
-    if len(whole) + _ADDED <= budget.max_tokens and whole.isascii():
-        return [Window(whole, 0, len(context))]
-    return [
-        Window(head + context[start:end], start, end)
-        for start, end in _spans(head, context, budget)
-    ]
-
-
-def _spans(head: str, context: str, budget: Budget) -> list[tuple[int, int]]:
+    if len(head + context) + _ADDED <= budget.max_tokens and context.isascii() and head.isascii():
+        return whole
     if budget.count([head + context])[0] + _END <= budget.max_tokens:
-        return [(0, len(context))]
+        return whole
     words = [word.span() for word in _WORD.finditer(context)]
     if not words:
-        return [(0, len(context))]
+        return whole
     # a question that leaves too little room is no reason for windows of a few words
     asked = budget.count([head])[0] + _END
     room = max(budget.max_tokens - asked, budget.max_tokens // 4)
-    before = [0]
-    for tokens in budget.count([context[start:end] for start, end in words]):
-        before.append(before[-1] + tokens)
+    before = [0, *accumulate(budget.count([context[start:end] for start, end in words]))]
     overlap = min(budget.overlap, room // 2)
-    found: list[tuple[int, int]] = []
+
+    def window(first: int, last: int) -> Window:
+        start, end = words[first][0], words[last - 1][1]
+        return Window(head + context[start:end], start, end)
+
+    result: list[Window] = []
     first = last = least = 0
     while last < len(words):
         wanted = first
@@ -72,20 +64,18 @@ def _spans(head: str, context: str, budget: Budget) -> list[tuple[int, int]]:
             # as full as the others: what is torn out of its context misleads
             first = min(wanted, max(least, bisect_left(before, before[-1] - room)))
         # pieces that cross blanks, or parts of a long word, need not add up
-        while last - first > 1 and (
-            budget.count([head + context[words[first][0] : words[last - 1][1]]])[0] + _END
-            > asked + room
+        while (
+            last - first > 1 and budget.count([window(first, last).source])[0] + _END > asked + room
         ):
             if last == len(words) and first < wanted:
                 first += 1
             else:
                 last -= 1
-        window = (words[first][0], words[last - 1][1])
-        if not found or window[1] > found[-1][1]:
-            found.append(window)
+        if not result or window(first, last).end > result[-1].end:
+            result.append(window(first, last))
         least = first + 1
         first = max(least, bisect_right(before, before[last] - overlap) - 1)
-    return found
+    return result
 
 
 def best(answers: Sequence[Prediction]) -> Prediction:

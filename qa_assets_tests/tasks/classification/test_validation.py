@@ -11,7 +11,7 @@ import pytest
 
 from qa_assets.core.task import SourceError
 from qa_assets.data import records
-from qa_assets.tasks.classification import Classification, validation
+from qa_assets.tasks.classification import Classification
 from qa_assets_tests.shared_data import CLINC150, requires_clinc150
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def test_labels_are_learnt_from_train(spark: "SparkSession", tmp_path: Path) -> 
 def test_reasons_are_all_tested() -> None:
     tested = {reason for _, expected in LINES.values() for reason in expected}
     elsewhere = {"label_not_in_train", "in_another_split", "label_with_separator"}
-    assert tested | elsewhere == set(validation.REASONS)
+    assert tested | elsewhere == set(TASK.raw.reasons)
 
 
 @requires_clinc150

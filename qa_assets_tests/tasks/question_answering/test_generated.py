@@ -76,5 +76,5 @@ def test_same_seed_same_bytes(generated: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [0, 100_000])
 def test_refuses_sizes_it_has_no_subjects_for(count: int, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=str(count)):
-        generate(tmp_path / "none", questions=count)
+        generate(tmp_path / "none", count)
     assert not (tmp_path / "none").exists()

@@ -179,7 +179,7 @@ def test_every_reason_occurs_and_every_record_is_counted(
     assert rows.keys() == expected.keys()
     bad = [reasons for reasons in expected.values() if reasons]
     assert (summary.records, summary.rejected) == (len(expected), len(bad))
-    assert set(summary.reasons) == set(validation.REASONS)
+    assert set(summary.reasons) == set(TASK.raw.reasons)
     assert sum(summary.reasons.values()) == sum(map(len, bad))
     assert summary.repaired == len(REPAIRED)
 
