@@ -1,5 +1,6 @@
 """The engines, real and shared: each is started when a test first asks for it, once."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["qa_assets_tests.training_fixtures"]
 
+# no JVM of a test lives long enough to gain by C2, which would take half of its CPU
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 SHARED = {"spark", "kafka_broker"}
 """Fixtures that are an engine, started once."""
@@ -38,9 +41,9 @@ MODELS = {"base", "model_dir", "candidate_model"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by the fixtures that it uses, directly or not.
 
-    `make test` runs two processes (pytest-xdist, `--dist loadgroup`): one has all tests of the
-    shared Spark session and broker, so that each is started once, the other the rest, file by file,
-    the longest first.
+    `make test` runs three processes (pytest-xdist, `--dist loadgroup`): one has all tests of the
+    shared Spark session and broker, so that each is started once, the others the rest, file by
+    file, the longest first.
     """
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))

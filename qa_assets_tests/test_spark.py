@@ -36,7 +36,10 @@ print(json.dumps(said))
 """
 
 
-def test_sessions_follow_each_other_and_leave_no_jvm(jars_dir: Path, tmp_path: Path) -> None:
+def test_sessions_follow_each_other_and_leave_no_jvm(
+    jars_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JAVA_TOOL_OPTIONS", raising=False)  # the JVM says on stderr that it is set
     (tmp_path / "jars").symlink_to(jars_dir)
     told = subprocess.run(
         [sys.executable, "-c", _TWICE, tmp_path],

@@ -103,9 +103,11 @@ def broker(
         known = {"pid": child.pid, "created": _created(child.pid), "address": bootstrap_servers}
         pid_file.write_text(json.dumps(known))
         if not _comes_up(client, child.pid):
-            ended = f"did not answer in {_START_S:.0f} s" if child.poll() is None else "ended"
+            # by the time: a JVM whose first thread has ended may not be reaped yet
+            late = time.monotonic() - started >= _START_S
+            fault = f"did not answer in {_START_S:.0f} s" if late else "ended"
             raise BrokerError(
-                f"the Kafka broker on {bootstrap_servers} {ended}; the end of {log}:\n"
+                f"the Kafka broker on {bootstrap_servers} {fault}; the end of {log}:\n"
                 f"{_tail(log.read_text(errors='replace'))}"
             )
         logger.info("Kafka broker on %s in %.1f s", bootstrap_servers, time.monotonic() - started)

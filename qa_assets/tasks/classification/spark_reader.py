@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 
-from pyspark.sql import Column, DataFrame, SparkSession  # noqa: TID253
-from pyspark.sql import functions as sf  # noqa: TID253
-from pyspark.sql.types import StringType, StructType  # noqa: TID253
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as sf
+from pyspark.sql.types import StringType, StructType
 
 from qa_assets.data.records import numbered
 from qa_assets.tasks.classification.formats import (

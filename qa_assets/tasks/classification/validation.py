@@ -7,8 +7,8 @@ How files become rows is in `spark_reader`, what all tasks do with checked recor
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window  # noqa: TID253
-from pyspark.sql import functions as sf  # noqa: TID253
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as sf
 
 from qa_assets.data.records import BLANK, CONTROL, names_of, reject_repeated_ids, with_parts
 from qa_assets.tasks.classification.spark_reader import read_records

@@ -1,7 +1,7 @@
 """Where answers stand in their contexts, as Spark columns: offsets that are wrong are put right."""
 
-from pyspark.sql import Column  # noqa: TID253
-from pyspark.sql import functions as sf  # noqa: TID253
+from pyspark.sql import Column
+from pyspark.sql import functions as sf
 
 ANSWERS = "array<struct<text: string, answer_start: int>>"
 

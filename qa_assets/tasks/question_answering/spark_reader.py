@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from functools import reduce
 from pathlib import Path
 
-from pyspark.sql import Column, DataFrame, SparkSession  # noqa: TID253
-from pyspark.sql import functions as sf  # noqa: TID253
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as sf
 
 from qa_assets.data.records import numbered
 from qa_assets.tasks.question_answering.formats import format_of

@@ -7,8 +7,8 @@ checked records is in `qa_assets.data.records`. Only `Task.read` imports this: S
 from collections.abc import Iterable
 from pathlib import Path
 
-from pyspark.sql import Column, DataFrame, SparkSession  # noqa: TID253
-from pyspark.sql import functions as sf  # noqa: TID253
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as sf
 
 from qa_assets.data.records import BLANK, CONTROL, NOT_TEXT, names_of, reject_repeated_ids
 from qa_assets.tasks.question_answering import spark_reader
