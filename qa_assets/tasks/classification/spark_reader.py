@@ -46,9 +46,9 @@ def _read(spark: SparkSession, path: Path, separator: str | None) -> DataFrame:
         return _clinc(spark, path, separator)
     readers = {"tsv": _tsv, "jsonl": _lines, "csv": _csv, "parquet": _parquet}
     own = sf.when(sf.col("id") != "", sf.col("id"))
-    made = sf.concat(sf.lit(f"{stem_of(path)}-"), "position")
+    numbered_id = sf.concat(sf.lit(f"{stem_of(path)}-"), "position")
     return readers[kind](spark, path, separator).withColumns(
-        {"part": sf.lit(None).cast("string"), "id": sf.coalesce(own, made)}
+        {"part": sf.lit(None).cast("string"), "id": sf.coalesce(own, numbered_id)}
     )
 
 
