@@ -101,8 +101,6 @@ def _lines(spark: SparkSession, path: Path, separator: str | None) -> DataFrame:
 
 
 def _csv(spark: SparkSession, path: Path, separator: str | None) -> DataFrame:
-    from pyspark.sql import functions as sf
-
     columns = csv_columns(path)
     schema = StructType()
     for name in (*columns, _CORRUPT):
