@@ -33,6 +33,8 @@ SHARED = {"spark", "kafka_broker"}
 """Fixtures that are an engine, started once."""
 ENGINES = {"jars_dir", "processes"}
 """Fixtures of tests that start Spark, Kafka, Ray or other processes; most have the first."""
+LONGEST = ("test_graph", "engines", "test_tuning", "test_chaos", "test_faults", "test_ui")
+"""Groups of tests that begin first, since a long one at the end would run alone."""
 MODELS = {"base", "model_dir", "candidate_model"}
 """Fixtures that make a model, which tests train, convert or ask."""
 
@@ -50,8 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker("integration" if fixtures & (ENGINES | MODELS) else "unit")
         group = "engines" if fixtures & SHARED else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
-    rank = {"test_graph": 0, "engines": 1}
-    items.sort(key=lambda item: rank.get(group_of(item), 2))
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(group_of(item), len(rank)))
 
 
 def group_of(item: pytest.Item) -> str:
