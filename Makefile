@@ -29,7 +29,7 @@ stream: setup  ## answer a pipeline's requests as they come (PIPELINE=), until C
 	@$(BIN)/qa-assets stream $(PIPELINE)
 
 test: setup lint  ## lint, types and the whole suite
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --durations 25
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations 25
 
 chaos: setup  ## kill driver, broker and step 50 times: is every question answered once?
 	$(BIN)/python -m qa_assets_tests.chaos
