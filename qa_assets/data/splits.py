@@ -32,7 +32,7 @@ COLUMNS = {
 """The columns of a split, and what each holds."""
 
 _ROWS_PER_FILE = 65_536
-_CANDIDATES = 16
+_CANDIDATES, _MOST_CANDIDATES = 16, 128
 
 logger = logging.getLogger(__name__)
 
@@ -155,8 +155,9 @@ def _moved(spark: "SparkSession", good: "DataFrame", held_out: Mapping[str, str]
 def hold_out(groups: Mapping[str, Strata], examples: int, seed: int) -> list[str]:
     """Choose groups that have at least so many examples together.
 
-    Groups are drawn in a seeded order that does not depend on the machine; of the next
-    `_CANDIDATES`, the group is taken that brings the shares of the strata nearest to those of all.
+    Groups are drawn in a seeded order that does not depend on the machine; of the next ones, more
+    of them where there are many strata, that group is taken which brings the shares of the strata
+    nearest to those of all.
 
     Raises:
         SplitError: no group would be left.
@@ -165,6 +166,7 @@ def hold_out(groups: Mapping[str, Strata], examples: int, seed: int) -> list[str
     # the last share follows from the others
     shares = {stratum: total[stratum] / total.total() for stratum in sorted(total)[1:]}
     waiting = sorted(groups, key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).hexdigest())
+    candidates = min(_CANDIDATES * max(1, len(shares)), _MOST_CANDIDATES)
     chosen: list[str] = []
     held = Strata()
 
@@ -173,7 +175,7 @@ def hold_out(groups: Mapping[str, Strata], examples: int, seed: int) -> list[str
         return sum(abs(after[stratum] - share * after.total()) for stratum, share in shares.items())
 
     while held.total() < examples and waiting:
-        best = min(waiting[:_CANDIDATES], key=imbalance)
+        best = min(waiting[:candidates], key=imbalance)
         waiting.remove(best)
         chosen.append(best)
         held += groups[best]

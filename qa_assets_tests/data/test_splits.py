@@ -165,3 +165,13 @@ def test_share_of_unanswerable_is_train_s_by_selection(seed: int) -> None:
     ]
     assert sum(count.total() for count in valid) >= 1000
     assert abs(shares[0] - shares[1]) < 0.01 + 47 / 1000 / 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_held_out_part_has_the_share_of_each_label(seed: int) -> None:
+    """Each text is a group of its own; nine labels of different shares."""
+    sizes = {f"label {number}": 40 + 15 * number for number in range(9)}
+    texts = {f"{name}: {n}": Strata([name]) for name, size in sizes.items() for n in range(size)}
+    held = sum((texts[text] for text in hold_out(texts, 150, seed)), Strata())
+    for name, size in sizes.items():
+        assert held[name] == pytest.approx(150 * size / len(texts), abs=1.5)
