@@ -20,7 +20,7 @@ from models import QA, read
 
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.models import decoding
-from qa_assets.models.family import load
+from qa_assets.models.loading import load
 from qa_assets.models.task_model import PredictOptions
 
 WARM_UP = 16

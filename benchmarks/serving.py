@@ -49,7 +49,7 @@ def _resolved(outputs: Sequence[Prediction]) -> list[Prediction]:
 def _transformers(directory: Path) -> Predict:
     import torch
 
-    from qa_assets.models.family import load
+    from qa_assets.models.loading import load
     from qa_assets.models.task_model import PredictOptions
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qa_assets.core.examples import read_examples
-from qa_assets.models.family import load
+from qa_assets.models.loading import load
 from qa_assets.tasks.question_answering import TASK
 from qa_assets.training import dataset
 from qa_assets.training.config import TrainingConfig

@@ -12,7 +12,7 @@ from qa_assets.core.artifacts import ArtifactMissingError
 from qa_assets.core.examples import Example
 from qa_assets.core.task import load_task
 from qa_assets.models.base_model import BaseModelError
-from qa_assets.models.family import predict
+from qa_assets.models.loading import predict
 from qa_assets.training.config import TrainingConfig
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import typer
-from dagster import DagsterRunStatus
 from filelock import FileLock, Timeout
 
 from qa_assets.cli.choice import fail
+from qa_assets.components.sensors import UNDER_WAY
 from qa_assets.local import process
 from qa_assets.local.broker import BrokerError, broker
 from qa_assets.local.ivy import JarError
@@ -23,7 +23,6 @@ from qa_assets.local.jars import ensure_jars
 from qa_assets.local.java import JavaError
 from qa_assets.settings import PROJECT_ROOT, Settings
 
-_FINISHED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
 _STOP_GRACE_S = 25.0
 
 
@@ -83,8 +82,7 @@ def _prepare(settings: Settings) -> None:
     os.chdir(PROJECT_ROOT)  # where dg looks for the project
     with dg.DagsterInstance.get() as instance:
         # of a supervisor that was killed: they would hold their pools for ever
-        unfinished = [status for status in DagsterRunStatus if status not in _FINISHED]
-        for run in instance.get_runs(filters=dg.RunsFilter(statuses=unfinished)):
+        for run in instance.get_runs(filters=UNDER_WAY):
             instance.report_run_failed(run, "ended with the `make run` or `make ui` it belonged to")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 

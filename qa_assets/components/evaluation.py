@@ -12,7 +12,7 @@ from qa_assets.components.tables import curves, markdown_table
 from qa_assets.components.training import base_of, task_of
 from qa_assets.core.artifacts import Artifact, ArtifactStore
 from qa_assets.core.examples import read_examples
-from qa_assets.models.family import predict
+from qa_assets.models.loading import predict
 from qa_assets.settings import Settings
 from qa_assets.training.config import TrainingConfig
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from qa_assets.streaming import kafka
 
 _FINISHED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
+UNDER_WAY = dg.RunsFilter(statuses=[s for s in DagsterRunStatus if s not in _FINISHED])
+"""Runs that wait or run."""
 _TICK_S = 0.8  # a tick must not keep the others waiting, be the broker there or not
 
 
@@ -90,8 +92,7 @@ def _pending_messages(reached: dict[int, int], topic: "kafka.TopicOffsets") -> i
 
 def _active_run(instance: dg.DagsterInstance, pipeline: Pipeline, key: dg.AssetKey) -> str | None:
     """A run under way that answers, if any."""
-    under_way = dg.RunsFilter(statuses=list(set(DagsterRunStatus) - _FINISHED))
-    for run in instance.get_runs(filters=under_way):
+    for run in instance.get_runs(filters=UNDER_WAY):
         if run.job_name == pipeline.op("stream") or _materializes(instance, run, key):
             return run.run_id
     return None

@@ -107,8 +107,7 @@ def _checkpoints(pipeline: Pipeline) -> dg.AssetsDefinition:
         base = config.base or pipeline.config.model.base
         task = pipeline.task.with_learned(train_split.info["task"]["settings"])
         store = pipeline.store(settings)
-        shaping = (training.fingerprint, count, space, base, task.spec())
-        work = work_directory(store, train_split, valid_split, *shaping)
+        work = work_directory(store, train_split, valid_split, training, count, space, base, task)
         with store.write(
             "checkpoints", train_split, valid_split, min_free_bytes=2 * 1024**3
         ) as draft:
@@ -148,9 +147,19 @@ def _checkpoints(pipeline: Pipeline) -> dg.AssetsDefinition:
     return checkpoints
 
 
-def work_directory(store: ArtifactStore, train: Artifact, valid: Artifact, *shaping: Any) -> Path:
+def work_directory(
+    store: ArtifactStore,
+    train: Artifact,
+    valid: Artifact,
+    training: TrainingConfig,
+    trials: int,
+    space: SearchSpace,
+    base: str,
+    task: Task,
+) -> Path:
     """Where the trials of these inputs and settings lie until they are whole."""
-    key = digest(train.data_version, valid.data_version, *shaping)
+    versions = [train.data_version, valid.data_version]
+    key = digest(*versions, training.fingerprint, trials, space, base, task.spec())
     path = store.root / "checkpoints" / f".draft-{key[:16]}"  # `prune` removes it if abandoned
     path.mkdir(parents=True, exist_ok=True)
     path.touch()  # not abandoned

@@ -51,6 +51,11 @@ class Summary:
     repaired: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        reasons = f" {self.reasons}" if self.reasons else ""
+        counts = f"{self.records} records, {self.rejected} rejected{reasons}"
+        return f"{counts}, {self.repaired} with a corrected value"
+
     @property
     def rejected_share(self) -> float:
         """Rejected of all records; 1 for an empty file."""

@@ -14,7 +14,7 @@ from qa_assets.core.examples import Budget, Example, Prediction
 from qa_assets.core.files import write_json
 from qa_assets.core.task import Task
 from qa_assets.evaluation.bootstrap import interval, resampled_sums
-from qa_assets.models.family import load
+from qa_assets.models.loading import load
 from qa_assets.models.task_model import PredictOptions
 
 FILE = "expected.json"
@@ -195,13 +195,7 @@ def primary_scores(
 def paired_loss(
     groups: Sequence[str], before: Sequence[float], after: Sequence[float]
 ) -> tuple[float, list[float]]:
-    """The mean loss of a metric, in percent, and its 95 % interval by resampling whole groups.
-
-    Args:
-        groups: of each example.
-        before: the metric by example, from 0 to 1.
-        after: the same of another model.
-    """
+    """Mean loss of a metric from 0 to 1, in percent, and its 95 % interval by whole groups."""
     loss = 100 * (np.asarray(before) - np.asarray(after))
     sums = resampled_sums(groups, np.stack([loss, np.ones_like(loss)], axis=1))
     return float(loss.mean()), interval(sums[:, 0] / sums[:, 1])

@@ -82,12 +82,7 @@ def import_onnx(
 ) -> None:
     """Make a serving model of ONNX graphs: a Spark NLP pipeline, and what a `Reader` reads.
 
-    Args:
-        spark: a session that has imported no other model yet.
-        task: of the model.
-        onnx_dir: what `onnx_export` or `onnx_encoder` wrote.
-        out: the directory; still without provenance.
-        options: limits of a prompt and an output.
+    `onnx_dir` is what `onnx_export` or `onnx_encoder` wrote; `out` is left without provenance.
 
     Raises:
         SparkNlpError: `onnx_dir` is not an exported model, or this session has imported one before.

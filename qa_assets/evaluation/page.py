@@ -14,6 +14,7 @@ from typing import Any
 
 from qa_assets.core.descriptions import Words
 from qa_assets.core.examples import Example
+from qa_assets.core.reliability import calibration_error
 from qa_assets.core.slicing import Slice
 from qa_assets.evaluation import plots
 from qa_assets.evaluation.bootstrap import RESAMPLES
@@ -169,7 +170,7 @@ def _confidence(comparison: Comparison) -> dict[str, Any] | None:
     }
     return {
         "reliability": plots.reliability(confidences, right),
-        "error": 100 * plots.calibration_error(confidences, right),
+        "error": 100 * calibration_error(confidences, right),
         "mean": 100 * sum(confidences) / len(confidences),
         "risk": plots.risk_coverage(
             risks, metrics.shown[metrics.primary], f"{comparison.task.words.response}s"

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from qa_assets.core.reliability import BINS, bins
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +40,6 @@ _STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
-_BINS = 10
 Points = Sequence[tuple[float, float]]
 
 
@@ -65,28 +65,18 @@ def reliability(confidences: Sequence[float], right: Sequence[float]) -> str:
         confidences: from 0 to 1, by example.
         right: 1 for a right prediction, else 0.
     """
-    bins = _bins(confidences)
-    counts = np.bincount(bins, minlength=_BINS)
-    heights = 100 * np.bincount(bins, right, _BINS) / np.maximum(counts, 1)
-    shades = [(_SERIES[0], 0.25 + 0.75 * share**0.5) for share in counts / len(bins)]
+    numbers = bins(confidences)
+    counts = np.bincount(numbers, minlength=BINS)
+    heights = 100 * np.bincount(numbers, right, BINS) / np.maximum(counts, 1)
+    shades = [(_SERIES[0], 0.25 + 0.75 * share**0.5) for share in counts / len(numbers)]
 
     def draw(axes: "Axes") -> None:
         axes.plot([0, 100], [0, 100], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
-        middles = 100 * (np.arange(_BINS) + 0.5) / _BINS
-        axes.bar(middles, heights, width=92 / _BINS, color=shades, linewidth=0)
+        middles = 100 * (np.arange(BINS) + 0.5) / BINS
+        axes.bar(middles, heights, width=92 / BINS, color=shades, linewidth=0)
         axes.set(xlim=(0, 100), ylim=(0, 100))
 
     return _svg(draw, "confidence, %", "right, %", "reliability", 1)
-
-
-def calibration_error(confidences: Sequence[float], right: Sequence[float]) -> float:
-    """Expected calibration error (Naeini et al., 2015) over ten bins of equal width, 0 to 1."""
-    gaps = np.bincount(_bins(confidences), np.asarray(right) - np.asarray(confidences))
-    return float(np.abs(gaps).sum() / len(confidences))
-
-
-def _bins(confidences: Sequence[float]) -> NDArray[np.int64]:
-    return np.minimum((np.asarray(confidences) * _BINS).astype(np.int64), _BINS - 1)
 
 
 def risk_coverage(

@@ -1,6 +1,6 @@
 """Predictions of any Hugging Face directory, also of models that were not trained here.
 
-For scoring only: what is trained and served goes through `family`.
+For scoring only: what is trained and served goes through `loading`.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.task import Predict, Task
 from qa_assets.models import base_model
-from qa_assets.models.family import predict
+from qa_assets.models.loading import predict
 from qa_assets.models.task_model import PredictOptions
 
 

@@ -39,13 +39,9 @@ def load(
     auto_class: str = "AutoModelForSeq2SeqLM",
     **options: Any,
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Load a model and its tokenizer, in fp32, in evaluation mode.
+    """Load a Hugging Face directory, or an id on the hub, in fp32, in evaluation mode.
 
-    Args:
-        name_or_path: a Hugging Face directory, or an id on the hub.
-        quantization: transformers' `quantization_config`; None: the weights as they are.
-        auto_class: of transformers.
-        options: of its `from_pretrained`.
+    `quantization` is transformers' `quantization_config`, `options` others of `from_pretrained`.
 
     Raises:
         BaseModelError: files are missing or broken, or the hub has no such model in reach.

@@ -1,6 +1,6 @@
 """What training, evaluation and deployment know of a model: `TaskModel`, and how it predicts.
 
-`seq2seq` and `encoder` implement it; which of them a task's models are is in `family`.
+`seq2seq` and `encoder` implement it; which of them a task's models are is in `loading`.
 """
 
 from abc import ABC, abstractmethod
@@ -47,12 +47,9 @@ class TaskModel(ABC):
     @classmethod
     @abstractmethod
     def load(cls, name_or_path: str | Path, task: Task, quantization: Any = None) -> Self:
-        """Load a model in fp32, in evaluation mode.
+        """Load a model as `base_model.load` does.
 
-        Args:
-            name_or_path: a Hugging Face directory, or an id on the hub.
-            task: an encoder gets its labels, with a new head where it has another one.
-            quantization: transformers' `quantization_config`.
+        An encoder gets the labels of the task, with a new head where it has another one.
 
         Raises:
             BaseModelError: files are missing or broken, or the hub has no such model in reach.

@@ -23,7 +23,7 @@ from qa_assets.core import files
 from qa_assets.core.examples import ExamplesError, read_examples
 from qa_assets.core.task import Task, load_task, task_names
 from qa_assets.models.base_model import BaseModelError
-from qa_assets.models.family import load
+from qa_assets.models.loading import load
 from qa_assets.models.task_model import TaskModel
 from qa_assets.training import calibration
 from qa_assets.training.adapters import AdapterError

@@ -13,7 +13,7 @@ from qa_assets.core import files
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.task import Task
 from qa_assets.models.base_model import CALIBRATION
-from qa_assets.models.family import family
+from qa_assets.models.loading import model_type
 from qa_assets.models.task_model import PredictOptions, TaskModel
 from qa_assets.training import abstention
 
@@ -115,5 +115,5 @@ def apply(model_dir: Path, task: Task, calibration: Calibration | None) -> None:
     """Write a calibration into a Hugging Face directory, in place of an earlier one."""
     if calibration is None:
         return
-    family(task.kind).set_abstention_bias(model_dir, task, calibration.bias)
+    model_type(task.kind).set_abstention_bias(model_dir, task, calibration.bias)
     files.write_json(model_dir / CALIBRATION, asdict(calibration))

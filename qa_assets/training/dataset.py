@@ -24,7 +24,7 @@ from qa_assets.core import files
 from qa_assets.core.examples import Example, read_examples
 from qa_assets.core.task import Task
 from qa_assets.models import tokenization
-from qa_assets.models.family import family
+from qa_assets.models.loading import model_type
 from qa_assets.models.tokenization import EncodedPrompt
 from qa_assets.training.config import TrainingConfig
 
@@ -176,7 +176,7 @@ def encode(
     sources, truncated = tokenization.cut(
         [prompt.ids for prompt in prompts], config.max_source_tokens
     )
-    targets, truncated_targets = family(task.kind).encode_targets(
+    targets, truncated_targets = model_type(task.kind).encode_targets(
         [prompt.prompt for prompt in prompts], tokenizer, task, config.max_target_tokens
     )
     counts = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.core.task import Task
 from qa_assets.models.base_model import CALIBRATION
-from qa_assets.models.family import family, load, predict
+from qa_assets.models.loading import load, model_type, predict
 from qa_assets.models.task_model import PredictOptions
 from qa_assets.training import calibration
 from qa_assets.training.config import TrainingConfig
@@ -95,7 +95,7 @@ def predict_uncalibrated(
         copy.mkdir()
         for path in model_dir.absolute().iterdir():
             (copy / path.name).symlink_to(path)  # a changed file replaces its link
-        family(task.kind).set_abstention_bias(copy, task, 0.0)
+        model_type(task.kind).set_abstention_bias(copy, task, 0.0)
         again = predict(copy, task, [examples[number] for number in numbers], options)
     for number, prediction in zip(numbers, again, strict=True):
         result[number] = prediction

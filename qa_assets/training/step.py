@@ -115,15 +115,15 @@ class OptimizerStep:
     def __init__(
         self,
         config: TrainingConfig,
-        trained: TaskModel,
+        task_model: TaskModel,
         optimizer: torch.optim.Optimizer,
         data: dataset.Dataset,
         processes: Processes,
     ) -> None:
-        self.config, self.model, self.optimizer = config, trained.model, optimizer
+        self.config, self.model, self.optimizer = config, task_model.model, optimizer
         self.data, self.processes = data, processes
-        self.pad_id = trained.tokenizer.pad_token_id
-        loss = trained.loss(config.label_smoothing)
+        self.pad_id = task_model.tokenizer.pad_token_id
+        loss = task_model.loss(config.label_smoothing)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         # DDP averages the gradients; around a single process it would only cost time
         distributed = torch.nn.parallel.DistributedDataParallel

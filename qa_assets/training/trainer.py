@@ -22,7 +22,7 @@ from qa_assets.core import files
 from qa_assets.core.examples import read_examples
 from qa_assets.core.task import Task
 from qa_assets.models import base_model
-from qa_assets.models.family import family
+from qa_assets.models.loading import model_type
 from qa_assets.training import adapters, checkpoint, dataset
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.result import RESULT, TrainingResult
@@ -131,11 +131,11 @@ class Trainer:
         config, inputs = self.config, self.inputs
         set_seed(config.seed)  # a new head begins with random numbers
         quantization = adapters.quantization() if config.quantize_base else None
-        self.start = family(inputs.task.kind).load(inputs.base, inputs.task, quantization)
-        base_model.require_positions(self.start.model, config.max_source_tokens)
+        self.loaded = model_type(inputs.task.kind).load(inputs.base, inputs.task, quantization)
+        base_model.require_positions(self.loaded.model, config.max_source_tokens)
         self.valid = read_examples(inputs.valid_rows, config.eval_examples, config.seed)
         self.data = dataset.load(
-            inputs.train_rows, inputs.task, self.start.tokenizer, config, cache, train_limit
+            inputs.train_rows, inputs.task, self.loaded.tokenizer, config, cache, train_limit
         )
         weights = Path(inputs.base) / "model.safetensors"
         self.fingerprint = config.fingerprint | {
@@ -149,13 +149,13 @@ class Trainer:
         """Choose the weights to train, make the optimiser, and resume from the last checkpoint."""
         config = self.config
         set_seed(config.seed)  # adapters begin with random numbers
-        self.trainee = adapters.prepare(self.start.model, config)
+        self.trainee = adapters.prepare(self.loaded.model, config)
         self.model = self.trainee.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        trained = replace(self.start, model=self.model)
+        task_model = replace(self.loaded, model=self.model)
         parameters = self.trainee.trainable
         self.optimizer = make_optimizer(config, list(parameters.values()))
-        self.step = OptimizerStep(config, trained, self.optimizer, self.data, self.processes)
-        self.validation = Validation(config, trained, self.valid, self.trainee, self.out)
+        self.step = OptimizerStep(config, task_model, self.optimizer, self.data, self.processes)
+        self.validation = Validation(config, task_model, self.valid, self.trainee, self.out)
         self.per_epoch = len(self.data.epoch(0, config))
         self.total = max(1, round(config.epochs * self.per_epoch))
         self.learning_rate = learning_rates(config, self.optimizer, self.total)

@@ -29,7 +29,7 @@ class Validation:
     """Evaluates a model in training, on rank 0; the best one becomes `out/checkpoint`."""
 
     config: TrainingConfig
-    trained: TaskModel
+    task_model: TaskModel
     examples: Sequence[Example]
     trainee: Trainee
     out: Path
@@ -70,20 +70,20 @@ class Validation:
         return self.out / _WEIGHTS / f"{evaluation}.safetensors"
 
     def _scores(self) -> dict[str, float]:
-        trained = self.trained
-        if trained.model.device.type == "cpu":  # CTranslate2 knows no adapters
-            trained = replace(trained, model=self.trainee.plain())
-        predictions = trained.predict(self.examples, self.config.predict_options)
-        scores = trained.task.score(self.examples, predictions).figures
+        task_model = self.task_model
+        if task_model.model.device.type == "cpu":  # CTranslate2 knows no adapters
+            task_model = replace(task_model, model=self.trainee.plain())
+        predictions = task_model.predict(self.examples, self.config.predict_options)
+        scores = task_model.task.score(self.examples, predictions).figures
         shown = [f"{name} {value:.1f}" for name, value in scores.items() if "total" not in name]
         logger.info("valid: %s", ", ".join(shown))
         return scores
 
     def _keep_best(self, state: TrainerState, metrics: dict[str, float]) -> None:
-        primary = self.trained.task.metrics.primary
+        primary = self.task_model.task.metrics.primary
         if metrics[primary] > state.metrics.get(primary, -1):
             state.metrics = metrics
             with checkpoint.room_for(self.out / BEST):
                 base_model.save(
-                    self.trainee.plain(), self.trained.tokenizer, self.out / BEST, metrics
+                    self.trainee.plain(), self.task_model.tokenizer, self.out / BEST, metrics
                 )

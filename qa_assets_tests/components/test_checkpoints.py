@@ -55,8 +55,7 @@ def test_trials_lie_by_what_shapes_them(tmp_path: Path) -> None:
         train, valid = (Artifact(name, tmp_path, version, {}, {}) for name in ("train", "valid"))
         config, space = TrainingConfig(**changes), SearchSpace()
         task, store = QuestionAnswering(), ArtifactStore(tmp_path)
-        shaping = (config.fingerprint, trials, space, "tiny", task.spec())
-        return work_directory(store, train, valid, *shaping)
+        return work_directory(store, train, valid, config, trials, space, "tiny", task)
 
     assert work() == work()
     assert len({work(), work("b"), work(trials=2), work(seed=3)}) == 4

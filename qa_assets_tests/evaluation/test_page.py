@@ -11,8 +11,8 @@ import pytest
 
 from qa_assets.core.descriptions import Messages, Metrics, Section, Words
 from qa_assets.core.examples import Example, Prediction, Scores
+from qa_assets.core.reliability import calibration_error
 from qa_assets.core.slicing import Slice, by_value
-from qa_assets.evaluation import plots
 from qa_assets.evaluation.comparison import Comparison
 from qa_assets.evaluation.page import _marked, write_report
 from qa_assets.tasks.question_answering.task import QuestionAnswering
@@ -159,7 +159,7 @@ def test_last_input_marks_what_was_expected_and_predicted() -> None:
 
 
 def test_calibration_error_by_hand() -> None:
-    assert plots.calibration_error([0.95, 0.95, 0.25], [1, 0, 0]) == pytest.approx(
+    assert calibration_error([0.95, 0.95, 0.25], [1, 0, 0]) == pytest.approx(
         (abs(0.5 - 0.95) * 2 + 0.25) / 3
     )
-    assert plots.calibration_error([1.0, 0.0], [1, 0]) == 0
+    assert calibration_error([1.0, 0.0], [1, 0]) == 0

@@ -48,9 +48,7 @@ def logits_of(encoder: Encoder) -> Any:
     import torch
 
     with torch.no_grad():
-        return encoder.model(
-            **encoder.tokenizer([*TEXTS], padding=True, return_tensors="pt")
-        ).logits
+        return encoder.model(**logits_inputs(encoder.tokenizer)).logits
 
 
 @pytest.mark.parametrize("task", [TASK, SEVERAL], ids=["one label", "several"])

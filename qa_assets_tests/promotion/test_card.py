@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from qa_assets.core.examples import Example
-from qa_assets.models.family import predict
+from qa_assets.models.loading import predict
 from qa_assets.models.task_model import PredictOptions
 from qa_assets.tasks.question_answering.task import QuestionAnswering
 from qa_assets_tests.promotion.card_facts import write_card as write

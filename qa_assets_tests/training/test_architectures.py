@@ -9,7 +9,7 @@ import pytest
 from qa_assets.core.examples import Example, read_examples
 from qa_assets.models import base_model
 from qa_assets.models.any_model import predict_any
-from qa_assets.models.family import load
+from qa_assets.models.loading import load
 from qa_assets.models.seq2seq import Seq2Seq
 from qa_assets.training import selection
 from qa_assets_tests.models.tiny_seq2seq import ARCHITECTURES, POSITIONS, babbler, create

@@ -7,7 +7,7 @@ import pytest
 
 from qa_assets.core.examples import Example, Prediction
 from qa_assets.models import base_model
-from qa_assets.models.family import predict
+from qa_assets.models.loading import predict
 from qa_assets.models.seq2seq import Seq2Seq
 from qa_assets.training import calibration, selection
 from qa_assets_tests.training_fixtures import CONFIG, TASK

@@ -60,7 +60,7 @@ MESSAGES = Messages(
     sample={"text": "set an alarm for seven"},
 )
 
-_REASONS = {
+REASONS = {
     "malformed": "the record is no pair of label and text, no JSON object, or a row of CSV with "
     "more or fewer cells than the first",
     "text_missing": "there is no text",
@@ -88,7 +88,7 @@ RAW = RawData(
         "references": ("label",),
         "record": ("id", "text", "label"),
     },
-    reasons=_REASONS,
+    reasons=REASONS,
     official={
         "https://raw.githubusercontent.com/clinc/oos-eval/828f8093932c8fe6ca7936c3d2e52903b1c523de/"
         "data/data_full.json": ("36923c3705a59e08fe9c3883d8bc2dd966ef93e22cb78ac41171782a698d56e0"),

@@ -4,8 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from qa_assets.core.examples import Example, Prediction, Scores
-
-_BINS = 10
+from qa_assets.core.reliability import calibration_error
 
 
 def score(
@@ -61,13 +60,3 @@ def macro_f1(expected: Sequence[frozenset[str]], predicted: Sequence[frozenset[s
         for rows in (expected, predicted)
     )
     return float(f1_score(truth, guess, average="macro", zero_division=0.0))
-
-
-def calibration_error(confidences: Sequence[float], right: Sequence[float]) -> float:
-    """Expected calibration error (Naeini et al., 2015) over ten bins of equal width, 0 to 1."""
-    import numpy as np
-
-    sure = np.asarray(confidences)
-    bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
-    gaps = np.bincount(bins, np.asarray(right) - sure)
-    return float(np.abs(gaps).sum() / len(sure))

@@ -50,7 +50,7 @@ MESSAGES = Messages(
     sample={"question": "Who led the Norse?", "context": "The Norse leader was Rollo."},
 )
 
-_REASONS = {
+REASONS = {
     "article_without_paragraphs": "the article is no object, or has no list of paragraphs",
     "paragraph_without_qas": "the paragraph is no object, or has no list of qas",
     "not_an_object": "the record is not one JSON object",
@@ -89,7 +89,7 @@ RAW = RawData(
         "extra": ("answers", "context"),
         "record": ("id", "title", "context", "question", "answers", "is_impossible"),
     },
-    reasons=_REASONS,
+    reasons=REASONS,
     official={
         "https://rajpurkar.github.io/SQuAD-explorer/dataset/train-v2.0.json": (
             "68dcfbb971bd3e96d5b46c7177b16c1a4e7d4bdef19fb204502738552dede002"

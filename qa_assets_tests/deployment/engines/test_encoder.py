@@ -12,7 +12,7 @@ from qa_assets.deployment import provenance, serving
 from qa_assets.deployment.engines import onnx_encoder
 from qa_assets.deployment.engines.spark_nlp import SparkNlpError, load_pipeline
 from qa_assets.models.base_model import load_tokenizer, save
-from qa_assets.models.family import load
+from qa_assets.models.loading import load
 from qa_assets.models.logit_bias import ExportError
 from qa_assets.models.task_model import PredictOptions
 from qa_assets.tasks.classification import TASK

@@ -3,9 +3,9 @@
 import pytest
 
 from qa_assets.core.examples import Example, Prediction
+from qa_assets.core.reliability import calibration_error
 from qa_assets.core.task import load_task
 from qa_assets.tasks.classification import Classification
-from qa_assets.tasks.classification.metric import calibration_error
 
 LABELS = ("alarm", "weather", "oos")
 TASK = Classification(out_of_scope="oos", label_names=LABELS)

@@ -12,8 +12,8 @@ from qa_assets.core.task import Kind, Task
 from qa_assets.models.task_model import PredictOptions, TaskModel
 
 
-def family(kind: Kind) -> type[TaskModel]:
-    """The models of that kind."""
+def model_type(kind: Kind) -> type[TaskModel]:
+    """The class of the models of that kind."""
     if kind == "encoder":
         from qa_assets.models.encoder import Encoder
 
@@ -25,7 +25,7 @@ def family(kind: Kind) -> type[TaskModel]:
 
 def load(model_dir: str | Path, task: Task) -> TaskModel:
     """As `TaskModel.load`."""
-    return family(task.kind).load(model_dir, task)
+    return model_type(task.kind).load(model_dir, task)
 
 
 def predict(
