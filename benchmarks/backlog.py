@@ -42,7 +42,8 @@ def model(engine: str, home: Path, session: "SparkSession") -> Model:
         return Model("none", none)
     served = home / "served"
     import_model(session, make_model(home / "model"), served)
-    return Model("tiny", serving.predictor(session, served))
+    predictor = serving.predictor(session, served)
+    return Model("tiny", predictor.by_spark, predictor.few)
 
 
 def work_off(context: StreamContext, requests: int, engine: str, home: Path) -> None:

@@ -84,7 +84,7 @@ def _spark(directory: Path) -> Predict:
 
     settings = load_settings()
     spark = create_session("benchmark", settings.spark, settings.root)
-    predictor = serving.predictor(spark, directory)
+    predictor = serving.predictor(spark, directory).by_spark
 
     def predict(examples: Sequence[Example]) -> list[Prediction]:
         frame = spark.createDataFrame(

@@ -42,7 +42,7 @@ def predict_parts(model: Path, examples: Sequence[Example], out: Path, limit: in
     settings = load_settings()
     spark = create_session("soak", settings.spark, settings.root)
     try:
-        predict = serving.predictor(spark, model)
+        predict = serving.predictor(spark, model).by_spark
         for number in list(_missing(examples, out))[: max(1, limit // PART)]:
             part = examples[number * PART : (number + 1) * PART]
             frame = spark.createDataFrame(

@@ -158,6 +158,8 @@ def spark_configuration(
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.local.dir": temporary,
+            "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution"
+            ".streaming.FileSystemBasedCheckpointFileManager",
             # not spark.jars, which copies them all for each session
             "spark.driver.extraClassPath": str(jars / "*"),
         }

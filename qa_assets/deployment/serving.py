@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cache, partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qa_assets.core.examples import Budget, Example, Prediction
 from qa_assets.core.task import Task, load_task
@@ -22,15 +22,8 @@ from qa_assets.models.task_model import PredictOptions
 from qa_assets.models.tokens import SPIECE, PieceCounter
 
 if TYPE_CHECKING:
-    import pandas as pd
     from pyspark.sql import Column, DataFrame, SparkSession
 
-Predictor = Callable[["DataFrame"], "DataFrame"]
-"""Adds the column `prediction` to a frame with the task's inputs as text columns.
-
-Rows and other columns stay as they are. Lazy: each action on the result runs the model again,
-unless it is persisted.
-"""
 PREDICTION = "prediction"
 PREDICTION_TYPE = "struct<text: string, confidence: double, probabilities: map<string, double>>"
 """Of the column: the fields of a `Prediction`; null for a row that no model is asked about."""
@@ -41,40 +34,89 @@ MAX_CHARACTERS = 100_000
 _PROMPTS = "qa_assets_prompts"
 
 
+@dataclass(frozen=True)
+class Predictor:
+    """Predicts with the model in a directory; `predictor` makes it.
+
+    A row with an input that is null or blank, or with inputs that are too long together, gets a
+    null prediction, and changes nothing for the others.
+
+    Attributes:
+        by_spark: adds the column `prediction` to a frame with the task's inputs as text columns;
+            rows and other columns stay as they are. Lazy: each action on the result runs the model
+            again, unless it is persisted.
+        few: predicts a few rows, the inputs of each by name, in this process, since a job of
+            Spark's takes longer than the model itself. Its predictions are those of `by_spark`.
+    """
+
+    by_spark: Callable[["DataFrame"], "DataFrame"]
+    few: Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]]
+
+
 def predictor(spark: "SparkSession", directory: Path) -> Predictor:
     """The predictor of the model in a directory, run by the engine that its provenance names.
 
-    The workers of a cluster read the same path, and have qa_assets installed. A row with an input
-    that is null or blank, or with inputs that are too long together, gets a null prediction, and
-    changes nothing for the others.
+    The workers of a cluster read the same path, and have qa_assets installed.
 
     Raises:
         ProvenanceError: there is no serving model, or its files were changed.
         SparkNlpError: Spark NLP cannot load it.
     """
+    served = provenance.read(directory)
+    reader = Reader(load_task(**served.task), directory, served)
+    if served.engine == "ctranslate2":
+        return _ctranslate2(reader)
+    return _spark_nlp(spark, reader)
+
+
+def _ctranslate2(reader: "Reader") -> Predictor:
+    outputs = partial(_ctranslate2_outputs, reader)
+    column = _prediction_column(reader.task, outputs, *_as_bytes(reader.task))
+    return Predictor(
+        lambda frame: frame.withColumn(PREDICTION, column),
+        lambda rows: _resolved(reader.task, outputs(*reader.columns(rows))),
+    )
+
+
+def _spark_nlp(spark: "SparkSession", reader: "Reader") -> Predictor:
     import pandas as pd
     from pyspark.sql import functions as sf
 
-    served = provenance.read(directory)
-    reader = Reader(load_task(**served.task), directory, served)
-    # as bytes: Arrow fails on texts that are not UTF-8
-    inputs = [sf.col(name).cast("binary") for name in reader.task.messages.inputs]
-    if served.engine == "ctranslate2":
-        column = _prediction_column(reader.task, partial(_ctranslate2_outputs, reader), *inputs)
-        return lambda frame: frame.withColumn(PREDICTION, column)
+    by_spark, few = _load_spark_nlp(spark, reader.directory, reader.task)
 
     def read(*columns: pd.Series) -> pd.Series:
         return pd.Series(list(map(reader.sources, zip(*columns, strict=True))), dtype=object)
 
-    run = _load_spark_nlp(spark, directory, reader.task)
-    prompts = sf.pandas_udf(read, "array<string>")(*inputs)
+    prompts = sf.pandas_udf(read, "array<string>")(*_as_bytes(reader.task))
     resolved = _prediction_column(reader.task, partial(map, _predictions), _PROMPTS)
 
     def predict(frame: "DataFrame") -> "DataFrame":
-        outputs = run(frame.withColumn(_PROMPTS, prompts))
+        outputs = by_spark(frame.withColumn(_PROMPTS, prompts))
         return outputs.withColumn(PREDICTION, resolved).drop(_PROMPTS)
 
-    return predict
+    def predict_few(rows: Sequence[Mapping[str, str]]) -> list[Prediction | None]:
+        sources = map(reader.sources, zip(*reader.columns(rows), strict=True))
+        return _resolved(reader.task, map(_predictions, few(list(sources))))
+
+    return Predictor(predict, predict_few)
+
+
+def _load_spark_nlp(
+    spark: "SparkSession", directory: Path, task: Task
+) -> tuple[Callable[["DataFrame"], "DataFrame"], Callable[[list[list[str]]], Any]]:
+    """The pipeline in a directory: puts its outputs in the place of the texts it reads.
+
+    The second function does so for a few rows, without a job.
+    """
+    from qa_assets.deployment.engines import spark_nlp, spark_nlp_encoder
+
+    pipeline = spark_nlp.load_pipeline(spark, directory / PIPELINE)
+    column, annotator = {"source": _PROMPTS, "output": _PROMPTS}, spark_nlp.Annotator(pipeline)
+    if task.kind == "encoder":
+        classify, classify_few = spark_nlp_encoder.classify, spark_nlp_encoder.classify_few
+        return partial(classify, pipeline, **column), partial(classify_few, annotator)
+    generate, generate_few = spark_nlp.generate, spark_nlp.generate_few
+    return partial(generate, pipeline, **column), partial(generate_few, annotator)
 
 
 def import_onnx(
@@ -109,7 +151,8 @@ def outputs(spark: "SparkSession", directory: Path, sources: Sequence[str]) -> l
     frame = spark.createDataFrame(
         list(enumerate(map(reader.texts, sources))), f"row int, {_PROMPTS} array<string>"
     ).repartition(spark.sparkContext.defaultParallelism)
-    result = _load_spark_nlp(spark, directory, reader.task)(frame)
+    run, _ = _load_spark_nlp(spark, directory, reader.task)
+    result = run(frame)
     return [_predictions(row[_PROMPTS])[0] for row in result.orderBy("row").collect()]
 
 
@@ -142,6 +185,10 @@ class Reader:
         prompts = self.task.prompts(Example(id="", group="", inputs=inputs), budget)
         return [text for prompt in prompts for text in self.texts(prompt.source)]
 
+    def columns(self, rows: Sequence[Mapping[str, str]]) -> list[list[bytes]]:
+        """The inputs of rows as `sources` reads them, by input."""
+        return [[row[name].encode() for row in rows] for name in self.task.messages.inputs]
+
     def texts(self, source: str) -> list[str]:
         """What a model reads of a prompt: its source, or the pieces of it, for an encoder."""
         if self.task.kind == "encoder":
@@ -164,17 +211,6 @@ def _counter(directory: Path) -> PieceCounter:
     return PieceCounter(directory / SPIECE)
 
 
-def _load_spark_nlp(
-    spark: "SparkSession", directory: Path, task: Task
-) -> Callable[["DataFrame"], "DataFrame"]:
-    """Load the pipeline in a directory: puts its outputs in the place of the texts it reads."""
-    from qa_assets.deployment.engines import spark_nlp, spark_nlp_encoder
-
-    pipeline = spark_nlp.load_pipeline(spark, directory / PIPELINE)
-    run = spark_nlp_encoder.classify if task.kind == "encoder" else spark_nlp.generate
-    return partial(run, pipeline, source=_PROMPTS, output=_PROMPTS)
-
-
 def _predictions(outputs: Sequence[str] | Mapping[str, float] | None) -> list[Prediction]:
     """Texts, or the probabilities of labels, as predictions; none for null."""
     if outputs is None:
@@ -185,14 +221,28 @@ def _predictions(outputs: Sequence[str] | Mapping[str, float] | None) -> list[Pr
     return list(map(Prediction, outputs))
 
 
-def _ctranslate2_outputs(reader: Reader, *columns: "pd.Series") -> list[list[Prediction]]:
-    """The outputs for each row; Spark's workers keep the model from task to task."""
+def _as_bytes(task: Task) -> list["Column"]:
+    """The columns of a task's inputs, since Arrow fails on texts that are not UTF-8."""
+    from pyspark.sql import functions as sf
+
+    return [sf.col(name).cast("binary") for name in task.messages.inputs]
+
+
+def _ctranslate2_outputs(
+    reader: Reader, *columns: Iterable[bytes | None]
+) -> list[list[Prediction]]:
+    """The outputs for each row; a process keeps the model."""
     model = ctranslate2.load(reader.directory)
     rows = [reader.sources(row) for row in zip(*columns, strict=True)]
     sources = list(chain.from_iterable(rows))
     longest = reader.served.max_new_tokens
     outputs = iter(ctranslate2.generate(model, sources, max_new_tokens=longest))
     return [list(islice(outputs, len(row))) for row in rows]
+
+
+def _resolved(task: Task, outputs: Iterable[Sequence[Prediction]]) -> list[Prediction | None]:
+    """The prediction resolved from the outputs for each row; None where there are none."""
+    return [task.resolve(row) if row else None for row in outputs]
 
 
 def _prediction_column(
@@ -203,9 +253,9 @@ def _prediction_column(
     from pyspark.sql import functions as sf
 
     def structs(*values: pd.Series) -> pd.Series:
-        rows = outputs_of(*values)
+        predictions = _resolved(task, outputs_of(*values))
         # in a list a struct can be null
-        lists = [[asdict(task.resolve(outputs))] if outputs else [] for outputs in rows]
+        lists = [[] if prediction is None else [asdict(prediction)] for prediction in predictions]
         return pd.Series(lists, dtype=object)
 
     function = sf.pandas_udf(structs, f"array<{PREDICTION_TYPE}>")

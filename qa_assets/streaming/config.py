@@ -102,7 +102,7 @@ class StreamConfig(_Config):
         description="When requests were deleted before they were answered: stop, or go on with "
         "those that are left and record which are lost.",
     )
-    trigger_ms: int = Field(200, ge=0, description="Worker: least time between micro-batches.")
+    trigger_ms: int = Field(50, ge=0, description="Worker: least time between micro-batches.")
     renew_after_messages: int = Field(
         2000,
         ge=1,

@@ -24,10 +24,12 @@ from qa_assets.streaming.micro_batch import (
     MicroBatchProcessor,
     Model,
     RunLimitReached,
+    source_columns,
 )
 from qa_assets.streaming.publisher import Publisher
 from qa_assets.streaming.security import redacted, spark_options
 from qa_assets.streaming.summary import StreamSummary
+from qa_assets.streaming.table import Deduplicator
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -143,10 +145,15 @@ def _run(
             f"another process answers into {directory.out} already (`make stream`, or a run in "
             "Dagster): end it, or let it answer"
         ) from None
-    with lock, closing(Publisher(context, start)) as publisher:
+    ids = directory.state / "ids.sqlite"
+    with (
+        lock,
+        closing(Publisher(context, start)) as publisher,
+        closing(Deduplicator(ids, directory.table)) as deduplicator,
+    ):
         ensure_topics(kafka, [topics.responses], dead_letters=topics.dead_letters)
         most = config.max_messages_per_run if stop is None else config.renew_after_messages
-        processor = MicroBatchProcessor(directory, model, publisher, most)
+        processor = MicroBatchProcessor(directory, model, publisher, deduplicator, most)
         _run_query(spark, directory, processor, stop)
     end = end_offsets(kafka, topics.requests, timeout_s=15)
     summary, reached = processor.summary, directory.checkpoint.reached()
@@ -176,6 +183,7 @@ def _run_query(
             .option("failOnDataLoss", not context.tolerates_loss)
             .option("maxOffsetsPerTrigger", context.config.max_offsets_per_trigger)
             .load()
+            .select(*source_columns())
             .writeStream.foreachBatch(processor)
             # not `Path.as_uri`, which encodes `=`
             .option("checkpointLocation", f"file://{directory.checkpoint.path.absolute()}")

@@ -1,11 +1,11 @@
 """The messages on the topics: JSON Schemas of requests and responses, dead letters, serialisation.
 
 A message is an envelope, the same for every task, around the fields of the task (`Task.messages`).
-How Spark reads requests by the same rules is in `parsing`.
+How bytes are read as requests is in `parsing`.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jsonschema
@@ -74,7 +74,8 @@ class MessageSchemas:
         """Build the schemas.
 
         Raises:
-            ValueError: a field of the task has a reserved name, or a rule that Spark cannot check.
+            ValueError: a field of the task has a reserved name, or a rule that `parsing` has no
+                reason for.
         """
         inputs, outputs = task.messages.inputs, task.messages.outputs
         if clash := RESERVED & (inputs.keys() | outputs.keys()):
@@ -83,7 +84,7 @@ class MessageSchemas:
             if rule.keys() - {"description"} != {"type", "pattern", "maxLength"}:
                 raise ValueError(
                     f"{task.name}: the input {name!r} needs type, pattern and maxLength, and "
-                    "can have no other rule: `parsing` checks no other"
+                    "can have no other rule: `parsing` has a reason for no other"
                 )
         self._words = words = task.words
         self.text_fields: dict[str, Mapping[str, Any]] = {"id": _ID, **inputs}
@@ -120,6 +121,11 @@ class MessageSchemas:
     def validate_request(self, message: Mapping[str, Any]) -> None:
         """Check a request before it is sent; a MessageError if it does not follow the schema."""
         _validate(self._request_validator, message, f"{self._words.request} {message.get('id')!r}")
+
+    def request_errors(self, message: Mapping[str, Any]) -> Iterator[jsonschema.ValidationError]:
+        """What breaks the schema of requests."""
+        errors: Iterator[jsonschema.ValidationError] = self._request_validator.iter_errors(message)
+        return errors
 
     def request_bytes(self, message: Mapping[str, Any]) -> bytes:
         """A request as it is sent.

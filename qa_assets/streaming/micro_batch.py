@@ -1,4 +1,4 @@
-"""Processes a micro-batch of foreachBatch: parse, predict, commit to the table, publish.
+"""Processes a micro-batch of foreachBatch: read, predict, commit to the table, publish.
 
 A micro-batch is committed by the rename of a directory, and then published in one transaction with
 the consumer group's offsets. When it is repeated after a crash, its directory stands for the
@@ -8,23 +8,27 @@ one response for each offset.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from qa_assets.core.examples import Prediction
 from qa_assets.streaming.data_loss import record_loss
 from qa_assets.streaming.directory import StreamDirectory
 from qa_assets.streaming.kafka import Admin
-from qa_assets.streaming.messages import dead_letter, response_message
-from qa_assets.streaming.parsing import Reader
+from qa_assets.streaming.messages import MAX_REQUEST_BYTES, dead_letter, response_message
+from qa_assets.streaming.parsing import UnreadableRequestError, read_request
 from qa_assets.streaming.publisher import Publisher
 from qa_assets.streaming.summary import StreamSummary
-from qa_assets.streaming.table import Deduplicator, to_prediction
+from qa_assets.streaming.table import KEY, Deduplicator, to_prediction
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+FEW = 16
+"""Requests that the driver predicts by itself."""
 
 
 class ConsumerError(RuntimeError):
@@ -44,10 +48,26 @@ class Model:
         predict: adds the column `prediction` to a frame that has the task's inputs as text columns,
             and keeps its rows: a struct as in `table.prediction_type`, null where no model was
             asked, its text "" where the model abstains.
+        predict_few: where there is one, predicts up to `FEW` requests, the task's inputs of each,
+            without a Spark job, which takes longer than the model itself; returns the same
+            predictions.
     """
 
     version: str
     predict: "Callable[[DataFrame], DataFrame]"
+    predict_few: Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]] | None = None
+
+
+def source_columns() -> "list[Column]":
+    """What the processor reads of Spark's Kafka source."""
+    from pyspark.sql import functions as sf
+
+    return [
+        *(sf.col(name) for name in ("key", "headers", "topic", "partition", "offset", "value")),
+        # of a message that is too large, enough to see that it is
+        sf.substring("value", 1, MAX_REQUEST_BYTES + 1).alias("start"),
+        sf.unix_micros("timestamp").alias("asked_at"),
+    ]
 
 
 class MicroBatchProcessor:
@@ -58,18 +78,18 @@ class MicroBatchProcessor:
         directory: StreamDirectory,
         model: Callable[[], Model],
         publisher: Publisher,
+        deduplicator: Deduplicator,
         max_messages: int,
     ) -> None:
-        """Open what a run needs; no other process may use the directory meanwhile.
+        """No other process may use the directory meanwhile.
 
         Before each micro-batch, `model` returns the model. None is begun after `max_messages`.
         """
         self._directory, self._context = directory, directory.context
         self._model, self._publisher, self._max_messages = model, publisher, max_messages
         self._table, self._staging = directory.table, directory.state / "staging" / uuid4().hex
-        self._deduplicator = Deduplicator(directory.state / "ids.sqlite", directory.table)
+        self._deduplicator = deduplicator
         self._admin = Admin(directory.context.kafka)
-        self._reader = Reader(directory.context.schemas)
         self._published = publisher.published()
         self._busy = threading.Lock()
         self.summary = StreamSummary(directory.topic_id)
@@ -97,86 +117,122 @@ class MicroBatchProcessor:
         span = self._directory.checkpoint.span(batch_id)
         lost = record_loss(self._directory, self._admin, batch_id, span, self._published)
         self.summary.lost += lost
-        parsed = self._reader.read(batch).persist()
-        try:
-            messages = parsed.select("partition", "offset", "reason").collect()
-            repeated = self._table.has_batch(batch_id)
-            if not repeated:
-                requests = {_position(row) for row in messages if row["reason"] is None}
-                rows = self._predict(parsed, requests) if requests else []
-                self._table.write_batch(batch_id, rows, self._staging)
-            rows = self._table.read_batch(batch_id)  # what is published is what the table holds
-            answered = set(map(_position, rows))
-            reasons = [row["reason"] for row in messages if _position(row) not in answered]
-            # if the rules changed since a crash, what the table holds stays a response, and every
-            # other message is a dead letter
-            rejected = parsed if repeated else parsed.where("reason is not null")
-            # never backwards: where the table was moved away, more may have been published before
-            published = self._published
-            ends = {part: max(end, published.get(part, 0)) for part, (_, end) in span.items()}
-            if not ends.items() <= published.items():
-                self._publisher.publish(
-                    lambda: self._outgoing(rows, rejected if reasons else None), ends
-                )
-                self._published = published | ends
-        finally:
-            parsed.unpersist()
+        messages = self._read(batch)
+        if self._table.has_batch(batch_id):
+            rows = self._table.read_batch(batch_id)
+        else:
+            rows = self._table.write_batch(batch_id, self._predict(batch, messages), self._staging)
+        answered = set(map(_position, rows))
+        # if the rules changed since a crash, what the table holds stays a response, and every
+        # other message is a dead letter
+        rejected = [message for message in messages if _position(message) not in answered]
+        # never backwards: where the table was moved away, more may have been published before
+        published = self._published
+        ends = {part: max(end, published.get(part, 0)) for part, (_, end) in span.items()}
+        if not ends.items() <= published.items():
+            self._publisher.publish(lambda: self._outgoing(batch, rows, rejected), ends)
+            self._published = published | ends
+        reasons = [message["reason"] for message in rejected]
         self.summary.add(batch_id, rows, reasons, time.monotonic() - started)
 
+    def _read(self, batch: "DataFrame") -> list[dict[str, Any]]:
+        """The messages by position, each with its `request`, or the `reason` why it is none."""
+        rows = batch.drop("value").collect()
+        messages = []
+        for row in sorted(rows, key=_position):
+            message = {**row.asDict(), "request": None, "reason": None}
+            try:
+                message["request"] = read_request(self._context.schemas, message["start"])
+            except UnreadableRequestError as error:
+                message["reason"] = str(error)
+            messages.append(message)
+        return messages
+
     def _outgoing(
-        self, rows: list[dict[str, Any]], rejected: "DataFrame | None"
+        self, batch: "DataFrame", rows: list[dict[str, Any]], rejected: list[dict[str, Any]]
     ) -> Iterator[dict[str, Any]]:
         """Responses and dead letters, without those that were published before a crash."""
-        topics, answered = self._context.topics, set(map(_position, rows))
+        topics = self._context.topics
 
         def unpublished(row: Any) -> bool:
             return bool(row["offset"] >= self._published.get(row["partition"], 0))
 
         for row in filter(unpublished, rows):
             yield response_message(self._context.schemas, topics.responses, row)
-        if rejected is not None:
-            for message in filter(unpublished, rejected.toLocalIterator()):
-                if _position(message) not in answered:
-                    yield dead_letter(topics.dead_letters, message)
+        large = {}
+        for message in filter(unpublished, rejected):
+            if len(message["start"] or b"") > MAX_REQUEST_BYTES:
+                large[_position(message)] = message["reason"]
+            else:
+                yield dead_letter(topics.dead_letters, message | {"value": message["start"]})
+        if large:  # read once more, one at a time
+            for row in batch.where(f"length(start) > {MAX_REQUEST_BYTES}").toLocalIterator():
+                if _position(row) in large:
+                    reason = {"reason": large[_position(row)]}
+                    yield dead_letter(topics.dead_letters, row.asDict() | reason)
 
-    def _predict(self, parsed: "DataFrame", requests: set[tuple[int, int]]) -> list[dict[str, Any]]:
-        """The rows for the table; `requests` are the positions that the model has to answer."""
-        from pyspark.sql import functions as sf
-
-        model, messages = self._model(), self._context.task.messages
-        cores = parsed.sparkSession.sparkContext.defaultParallelism
-        frame = parsed.where("reason is null").select(
-            *(f"parsed.{name}" for name in ("id", *messages.inputs, "metadata")), "key", "headers",
-            "topic", "partition", "offset", sf.unix_micros("timestamp").alias("asked_at"),
-        )  # fmt: skip
-        # a few are not worth a shuffle
-        spread = frame.repartition(cores) if len(requests) > cores else frame.coalesce(1)
-        not_kept = messages.inputs.keys() - set(messages.kept_inputs)
-        predicted = model.predict(spread).drop(*not_kept).collect()
+    def _predict(self, batch: "DataFrame", messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows for the table."""
+        task, asked = self._context.task, [message for message in messages if message["request"]]
+        if not asked:
+            return []
+        model = self._model()
+        if model.predict_few is not None and len(asked) <= FEW:
+            predictions = model.predict_few([message["request"].inputs for message in asked])
+        else:
+            predictions = self._predict_frame(model, batch.sparkSession, asked)
         now = datetime.now(UTC)
-        positions = list(map(_position, predicted))
-        if len(positions) != len(requests) or set(positions) != requests:
-            raise ConsumerError(
-                f"the model got {len(requests)} requests and returned {len(positions)} rows, for "
-                f"{len(set(positions) & requests)} of them: it must keep the rows of its input"
-            )
-        predicted.sort(key=_position)
-        batch = [(row["id"], *_position(row)) for row in predicted]
-        duplicates = self._deduplicator.duplicates(batch)
+        duplicates = self._deduplicator.duplicates(
+            [(message["request"].id, *_position(message)) for message in asked]
+        )
         rows = []
-        for row in predicted:
-            prediction = to_prediction(row["prediction"])
-            changed = {
-                **self._context.task.respond(prediction),
-                "prediction": None if row["prediction"] is None else vars(prediction),
-                "model_version": model.version,
-                "duplicate": _position(row) in duplicates,
-                "asked_at": datetime.fromtimestamp(row["asked_at"] / 1e6, UTC),
-                "answered_at": now,
-                "headers": [header.asDict() for header in row["headers"] or ()],
-            }
-            rows.append(row.asDict() | changed)
+        for message, predicted in zip(asked, predictions, strict=True):
+            prediction, request = predicted or Prediction(""), message["request"]
+            rows.append(
+                {name: message[name] for name in ("key", "topic", "partition", "offset")}
+                | {name: request.inputs[name] for name in task.messages.kept_inputs}
+                | task.respond(prediction)
+                | {
+                    "id": request.id,
+                    "metadata": request.metadata,
+                    "prediction": None if predicted is None else vars(prediction),
+                    "model_version": model.version,
+                    "duplicate": _position(message) in duplicates,
+                    "asked_at": datetime.fromtimestamp(message["asked_at"] / 1e6, UTC),
+                    "answered_at": now,
+                    "headers": [header.asDict() for header in message["headers"] or ()],
+                }
+            )
         return rows
+
+    def _predict_frame(
+        self, model: Model, spark: "SparkSession", asked: list[dict[str, Any]]
+    ) -> list[Prediction | None]:
+        """The predictions for messages, by Spark's executors."""
+        import pandas as pd
+
+        names = self._context.task.messages.inputs
+        frame = pd.DataFrame(
+            [
+                {"id": message["request"].id}
+                | {name: message["request"].inputs[name] for name in names}
+                | {name: message[name] for name in KEY}
+                for message in asked
+            ]
+        )
+        predicted = model.predict(spark.createDataFrame(frame)).select(*KEY, "prediction").collect()
+        by_position = {
+            _position(row): row["prediction"] and to_prediction(row["prediction"])
+            for row in predicted
+        }
+        positions = list(map(_position, asked))
+        if len(predicted) != len(asked) or by_position.keys() != set(positions):
+            raise ConsumerError(
+                f"the model got {len(asked)} requests and returned {len(predicted)} rows, for "
+                f"{len(by_position.keys() & set(positions))} of them: it must keep the rows of its "
+                "input"
+            )
+        return [by_position[position] for position in positions]
 
 
 def _position(row: Any) -> tuple[int, int]:

@@ -66,10 +66,15 @@ class ResponseTable:
         """Whether a micro-batch was written."""
         return self._batch(batch_id).exists()
 
-    def write_batch(self, batch_id: int, rows: Sequence[Mapping[str, Any]], staging: Path) -> None:
+    def write_batch(
+        self, batch_id: int, rows: Sequence[Mapping[str, Any]], staging: Path
+    ) -> list[dict[str, Any]]:
         """Write the rows of a micro-batch, with the columns of `schema`; maps are dictionaries.
 
         They are first written to `staging`, a directory of this process on the same disk.
+
+        Returns:
+            The rows, as `read_batch` reads them.
 
         Raises:
             OSError: the disk is full, or another process wrote the micro-batch meanwhile.
@@ -79,9 +84,11 @@ class ResponseTable:
 
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=self.schema()), staging / _FILE)
+        table = pa.Table.from_pylist(list(rows), schema=self.schema())
+        pq.write_table(table, staging / _FILE)
         self.path.mkdir(parents=True, exist_ok=True)
         staging.rename(self._batch(batch_id))
+        return _rows(table)
 
     def read_batch(self, batch_id: int) -> list[dict[str, Any]]:
         """The rows of a micro-batch by partition and offset; maps are dictionaries."""
@@ -89,9 +96,7 @@ class ResponseTable:
 
         # as a file: of a dataset, the names of its directories would become columns
         with (self._batch(batch_id) / _FILE).open("rb") as file:
-            table = pq.read_table(file, schema=self.schema())
-        rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="strict")
-        return sorted(rows, key=lambda row: (row["partition"], row["offset"]))
+            return _rows(pq.read_table(file, schema=self.schema()))
 
     def read(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
         """All rows, with `batch_id` and `topic_id`, or only these columns and `topic_id`."""
@@ -114,15 +119,22 @@ class Deduplicator:
 
     def __init__(self, path: Path, table: ResponseTable) -> None:
         """Open the file; if it is missing, build it from the table."""
-        self._path = path
-        if path.exists():
-            return
-        rows = table.read(["id", *KEY, "batch_id"]).sort_values(["batch_id", *KEY])
-        with replacing(path) as new, closing(sqlite3.connect(new)) as database, database:
-            database.execute(
-                "create table requests (id text primary key, part int, at int) without rowid"
-            )
-            database.executemany(_INSERT, rows[["id", *KEY]].itertuples(index=False, name=None))
+        if not path.exists():
+            rows = table.read(["id", *KEY, "batch_id"]).sort_values(["batch_id", *KEY])
+            with replacing(path) as new, closing(sqlite3.connect(new)) as database, database:
+                database.execute(
+                    "create table requests (id text primary key, part int, at int) without rowid"
+                )
+                database.executemany(_INSERT, rows[["id", *KEY]].itertuples(index=False, name=None))
+        # a micro-batch is processed in any thread, one at a time
+        self._database = sqlite3.connect(path, check_same_thread=False)
+        # no wait for the disk: the table is written without one, too
+        self._database.execute("pragma journal_mode = wal")
+        self._database.execute("pragma synchronous = off")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
 
     def duplicates(self, batch: Collection[tuple[str, int, int]]) -> set[tuple[int, int]]:
         """Partition and offset of the requests of a micro-batch that are not the first of their id.
@@ -130,14 +142,19 @@ class Deduplicator:
         The micro-batch: id, partition and offset of each. First requests are stored, so that a
         repeated micro-batch gets the same result.
         """
-        with closing(sqlite3.connect(self._path)) as database, database:
+        with self._database as database:
             database.executemany(_INSERT, batch)
-            first = "select part, at from requests where id = ?"
-            return {
-                (partition, offset)
-                for name, partition, offset in batch
-                if database.execute(first, (name,)).fetchone() != (partition, offset)
-            }
+        first = "select part, at from requests where id = ?"
+        return {
+            (partition, offset)
+            for name, partition, offset in batch
+            if self._database.execute(first, (name,)).fetchone() != (partition, offset)
+        }
+
+
+def _rows(table: "pa.Table") -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="strict")
+    return sorted(rows, key=lambda row: (row["partition"], row["offset"]))
 
 
 def prediction_type() -> "pa.DataType":

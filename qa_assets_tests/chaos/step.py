@@ -43,7 +43,8 @@ def main() -> int:
         served = options.home / "served"
         if not served.exists():
             import_model(spark, options.home / "onnx", served)
-        model = Model("chaos", serving.predictor(spark, served))
+        predictor = serving.predictor(spark, served)
+        model = Model("chaos", predictor.by_spark, predictor.few)
         context = StreamContext(options.kafka, options.topics, options.config, TASK())
         process_available(spark, context, model, options.out)
     except RuntimeError as error:

@@ -69,7 +69,7 @@ def predict(spark: "SparkSession", directory: Path, rows: Sequence[Row]) -> list
         [(number, {"key": str(number)}, *row) for number, row in enumerate(rows)],
         "row int, metadata map<string,string>, question string, context string",
     ).coalesce(1)
-    result = serving.predictor(spark, directory)(frame)
+    result = serving.predictor(spark, directory).by_spark(frame)
     assert result.columns == [*frame.columns, "prediction"]
     collected = sorted(result.collect(), key=lambda row: row["row"])
     assert [(row["question"], row["context"]) for row in collected] == list(rows)
@@ -139,7 +139,7 @@ def test_bytes_that_are_no_text_become_replacement_characters(
         [(bytearray(broken),), (bytearray(context.encode()),)], "context binary"
     )
     frame = frame.select(sf.lit(question).alias("question"), sf.col("context").cast("string"))
-    predicted = serving.predictor(spark, directories[engine])(frame.coalesce(1))
+    predicted = serving.predictor(spark, directories[engine]).by_spark(frame.coalesce(1))
     rows = predicted.select("prediction.text").collect()
     expected = predict(spark, directories[engine], [(question, mended), (question, context)])
     assert [row["text"] for row in rows] == texts(expected)
@@ -151,7 +151,7 @@ def test_a_frame_may_be_filtered_by_its_predictions(
 ) -> None:
     rows: list[Row] = [*GOOD, *REFUSED.values()]
     frame = spark.createDataFrame(rows, "question string, context string")
-    predicted = serving.predictor(spark, directories[engine])(frame)
+    predicted = serving.predictor(spark, directories[engine]).by_spark(frame)
     kept = predicted.where("prediction is not null").select("question", "prediction.text")
     assert sorted(row["question"] for row in kept.collect()) == sorted(row[0] for row in GOOD)
 

@@ -62,8 +62,9 @@ class Stream:
 
     def send_raw(self, values: list[bytes | None], partition: int = 0) -> None:
         """Put bytes on one partition, in their order."""
-        size = {"message.max.bytes": self.kafka.max_message_bytes}
-        producer = Producer(client_config(self.kafka) | size)
+        # idempotent, since a message that is sent again would otherwise come after the next
+        options = {"message.max.bytes": self.kafka.max_message_bytes, "enable.idempotence": True}
+        producer = Producer(client_config(self.kafka) | options)
         for value in values:
             producer.produce(self.topics.requests, value, partition=partition)
         assert producer.flush(20) == 0

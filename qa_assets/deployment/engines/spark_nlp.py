@@ -7,7 +7,10 @@ its outputs equal those of transformers and ONNX Runtime. Needs a session of `qa
 import logging
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from pyspark.ml import PipelineModel
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -122,6 +125,54 @@ def generate(
         .withColumn(output, outputs)
         .drop(_DOCUMENT, _OUTPUT)
     )
+
+
+def generate_few(annotator: "Annotator", rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The outputs for the sources of a few rows, those of `generate`, without a Spark job.
+
+    Raises:
+        SparkNlpError: Spark NLP fails on a source.
+    """
+    documents = [[("document", text)] for row in rows for text in row if text.strip()]
+    texts = (result.result().replace(_UNKNOWN, "").strip(" ") for result in annotator(documents))
+    return [[next(texts) for source in row if source.strip()] for row in rows]
+
+
+class Annotator:
+    """The model of a loaded pipeline, called in the driver's JVM, without a Spark job."""
+
+    def __init__(self, pipeline: PipelineModel) -> None:
+        """Look up once what each call needs of the JVM."""
+        context = SparkSession.active().sparkContext
+        self._gateway, jvm = context._gateway, context._jvm  # noqa: SLF001  py4j's own
+        self._model = pipeline.stages[-1]._java_obj  # noqa: SLF001
+        self._annotation = jvm.com.johnsnowlabs.nlp.Annotation
+        self._sequence = jvm.PythonUtils.toSeq
+        self._metadata = jvm.PythonUtils.toScalaMap({"sentence": "0"})
+        self._embeddings = self._gateway.new_array(jvm.float, 0)
+        self._threads = ThreadPoolExecutor(context.defaultParallelism)
+
+    def __call__(self, rows: Sequence[Sequence[tuple[str, str]]]) -> list[Any]:
+        """The first annotation, an object of the JVM, that the model adds to each row.
+
+        A row is the annotator types and the texts of its annotations.
+
+        Raises:
+            SparkNlpError: the model adds none.
+        """
+        return list(self._threads.map(self._annotate, rows))
+
+    def _annotate(self, row: Sequence[tuple[str, str]]) -> Any:
+        annotations = self._gateway.new_array(self._annotation, len(row))
+        for number, (kind, text) in enumerate(row):
+            end = len(text) - 1 if kind == "document" else 0
+            annotations[number] = self._annotation(
+                kind, 0, end, text, self._metadata, self._embeddings
+            )
+        results = self._model.batchAnnotate(self._sequence([annotations])).head()
+        if results.isEmpty():
+            raise SparkNlpError(f"Spark NLP failed on a text, see its log: {row[0][1][:100]!r}")
+        return results.head()
 
 
 def annotation(

@@ -6,7 +6,9 @@ pieces of its own tokenizer. A saved pipeline is loaded by `spark_nlp.load_pipel
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.sql import DataFrame, SparkSession
@@ -17,7 +19,7 @@ from sparknlp.base import DocumentAssembler
 from qa_assets.core.files import atomic_directory
 from qa_assets.deployment.engines.onnx_encoder import LABELS, MODEL
 from qa_assets.deployment.engines.pieces import UNKNOWN, VOCABULARY
-from qa_assets.deployment.engines.spark_nlp import annotation, require_importable
+from qa_assets.deployment.engines.spark_nlp import Annotator, annotation, require_importable
 
 logger = logging.getLogger(__name__)
 
@@ -86,3 +88,27 @@ def classify(pipeline: PipelineModel, frame: DataFrame, *, source: str, output: 
         .withColumn(output, sf.when(sf.size(known) > 0, probabilities))
         .drop(_DOCUMENT, _TOKENS, _OUTPUT)
     )
+
+
+def classify_few(
+    annotator: Annotator, texts: Sequence[Sequence[str]]
+) -> list[dict[str, float] | None]:
+    """The probabilities for a few texts, each its pieces, as those of `classify`, without a job.
+
+    Raises:
+        SparkNlpError: Spark NLP fails on a text.
+    """
+    rows = [
+        [("document", " ".join(pieces)), *(("token", piece) for piece in pieces)]
+        for pieces in texts
+        if pieces
+    ]
+    results = iter(annotator(rows))
+    return [_probabilities(next(results)) if pieces else None for pieces in texts]
+
+
+def _probabilities(annotation: Any) -> dict[str, float]:
+    # in one call of py4j; a label can hold neither
+    entries = annotation.metadata().mkString("\0").split("\0")
+    scores = dict(entry.rsplit(" -> ", 1) for entry in entries)
+    return {name: float(value) for name, value in scores.items() if name != "sentence"}
