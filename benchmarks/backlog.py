@@ -43,7 +43,7 @@ def model(engine: str, home: Path, session: "SparkSession") -> Model:
     served = home / "served"
     import_model(session, make_model(home / "model"), served)
     predictor = serving.predictor(session, served)
-    return Model("tiny", predictor.by_spark, predictor.few)
+    return Model("tiny", predictor.by_spark, predictor.in_driver)
 
 
 def work_off(context: StreamContext, requests: int, engine: str, home: Path) -> None:

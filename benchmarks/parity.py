@@ -70,10 +70,10 @@ def generate(engine: str, directory: Path, sources: list[str]) -> list[Predictio
     settings = load_settings()
     session = create_session("parity", settings.spark, settings.root)
     try:
-        pipeline = spark_nlp.load_pipeline(session, directory / serving.PIPELINE)
+        model = spark_nlp.load_model(directory / serving.PIPELINE)
         frame = session.createDataFrame(list(enumerate(sources)), "row int, source string")
         spread = frame.repartition(session.sparkContext.defaultParallelism)
-        rows = spark_nlp.generate(pipeline, spread).select("row", "output").collect()
+        rows = spark_nlp.generate(model, spread).select("row", "output").collect()
         return [Prediction(row["output"]) for row in sorted(rows)]
     finally:
         stop_session(session)

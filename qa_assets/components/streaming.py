@@ -97,7 +97,7 @@ def _responses(pipeline: Pipeline) -> dg.AssetsDefinition:
         from qa_assets.streaming.worker import load_model
 
         store, stream = pipeline.store(settings), pipeline.stream(settings)
-        out, session = pipeline.stream_directory(settings), spark.spark_session
+        out, session = pipeline.stream_directory(settings), spark.brief_session
         model = load_model(session, inputs[serving])
         # a run holds a whole feed, since in a run of the whole graph no sensor starts another
         most = max(stream.config.max_messages_per_run, stream.config.feed_examples)

@@ -45,12 +45,12 @@ class Predictor:
         by_spark: adds the column `prediction` to a frame with the task's inputs as text columns;
             rows and other columns stay as they are. Lazy: each action on the result runs the model
             again, unless it is persisted.
-        few: predicts a few rows, the inputs of each by name, in this process, since a job of
-            Spark's takes longer than the model itself. Its predictions are those of `by_spark`.
+        in_driver: predicts rows, the inputs of each by name, in this process and its JVM. Its
+            predictions are those of `by_spark`; for a few, a Spark job takes longer than the model.
     """
 
     by_spark: Callable[["DataFrame"], "DataFrame"]
-    few: Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]]
+    in_driver: Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]]
 
 
 def predictor(spark: "SparkSession", directory: Path) -> Predictor:
@@ -65,58 +65,67 @@ def predictor(spark: "SparkSession", directory: Path) -> Predictor:
     served = provenance.read(directory)
     reader = Reader(load_task(**served.task), directory, served)
     if served.engine == "ctranslate2":
-        return _ctranslate2(reader)
-    return _spark_nlp(spark, reader)
+        return _ctranslate2(reader, spark.sparkContext.defaultParallelism)
+    return _spark_nlp(reader)
 
 
-def _ctranslate2(reader: "Reader") -> Predictor:
-    outputs = partial(_ctranslate2_outputs, reader)
+def _ctranslate2(reader: "Reader", cores: int) -> Predictor:
+    outputs = partial(_ctranslate2_outputs, reader, 1)
     column = _prediction_column(reader.task, outputs, *_as_bytes(reader.task))
     return Predictor(
         lambda frame: frame.withColumn(PREDICTION, column),
-        lambda rows: _resolved(reader.task, outputs(*reader.columns(rows))),
+        lambda rows: _resolved(
+            reader.task, _ctranslate2_outputs(reader, cores, *reader.columns(rows))
+        ),
     )
 
 
-def _spark_nlp(spark: "SparkSession", reader: "Reader") -> Predictor:
+def _spark_nlp(reader: "Reader") -> Predictor:
     import pandas as pd
     from pyspark.sql import functions as sf
 
-    by_spark, few = _load_spark_nlp(spark, reader.directory, reader.task)
+    transform, in_driver = _load_spark_nlp(reader.directory, reader.task)
 
     def read(*columns: pd.Series) -> pd.Series:
         return pd.Series(list(map(reader.sources, zip(*columns, strict=True))), dtype=object)
 
-    prompts = sf.pandas_udf(read, "array<string>")(*_as_bytes(reader.task))
-    resolved = _prediction_column(reader.task, partial(map, _predictions), _PROMPTS)
+    @cache
+    def columns() -> "tuple[Column, Column]":
+        prompts = sf.pandas_udf(read, "array<string>")(*_as_bytes(reader.task))
+        return prompts, _prediction_column(reader.task, partial(map, _predictions), _PROMPTS)
 
-    def predict(frame: "DataFrame") -> "DataFrame":
-        outputs = by_spark(frame.withColumn(_PROMPTS, prompts))
-        return outputs.withColumn(PREDICTION, resolved).drop(_PROMPTS)
+    def by_spark(frame: "DataFrame") -> "DataFrame":
+        prompts, predictions = columns()
+        outputs = transform(frame.withColumn(_PROMPTS, prompts))
+        return outputs.withColumn(PREDICTION, predictions).drop(_PROMPTS)
 
-    def predict_few(rows: Sequence[Mapping[str, str]]) -> list[Prediction | None]:
+    def predict(rows: Sequence[Mapping[str, str]]) -> list[Prediction | None]:
         sources = map(reader.sources, zip(*reader.columns(rows), strict=True))
-        return _resolved(reader.task, map(_predictions, few(list(sources))))
+        return _resolved(reader.task, map(_predictions, in_driver(list(sources))))
 
-    return Predictor(predict, predict_few)
+    return Predictor(by_spark, predict)
 
 
 def _load_spark_nlp(
-    spark: "SparkSession", directory: Path, task: Task
+    directory: Path, task: Task
 ) -> tuple[Callable[["DataFrame"], "DataFrame"], Callable[[list[list[str]]], Any]]:
-    """The pipeline in a directory: puts its outputs in the place of the texts it reads.
+    """What puts the outputs of the pipeline in a directory in the place of the texts it reads.
 
-    The second function does so for a few rows, without a job.
+    The first does so in a frame, the second for rows, in the driver.
     """
+    from sparknlp.annotator import BertForSequenceClassification, T5Transformer
+
     from qa_assets.deployment.engines import spark_nlp, spark_nlp_encoder
 
-    pipeline = spark_nlp.load_pipeline(spark, directory / PIPELINE)
-    column, annotator = {"source": _PROMPTS, "output": _PROMPTS}, spark_nlp.Annotator(pipeline)
-    if task.kind == "encoder":
-        classify, classify_few = spark_nlp_encoder.classify, spark_nlp_encoder.classify_few
-        return partial(classify, pipeline, **column), partial(classify_few, annotator)
-    generate, generate_few = spark_nlp.generate, spark_nlp.generate_few
-    return partial(generate, pipeline, **column), partial(generate_few, annotator)
+    encoder = task.kind == "encoder"
+    kind = BertForSequenceClassification if encoder else T5Transformer
+    model = spark_nlp.load_model(directory / PIPELINE, kind)
+    transform = spark_nlp_encoder.classify if encoder else spark_nlp.generate
+    in_driver = spark_nlp_encoder.classify_in_driver if encoder else spark_nlp.generate_in_driver
+    return (
+        partial(transform, model, source=_PROMPTS, output=_PROMPTS),
+        partial(in_driver, spark_nlp.Annotator(model)),
+    )
 
 
 def import_onnx(
@@ -151,7 +160,7 @@ def outputs(spark: "SparkSession", directory: Path, sources: Sequence[str]) -> l
     frame = spark.createDataFrame(
         list(enumerate(map(reader.texts, sources))), f"row int, {_PROMPTS} array<string>"
     ).repartition(spark.sparkContext.defaultParallelism)
-    run, _ = _load_spark_nlp(spark, directory, reader.task)
+    run, _ = _load_spark_nlp(directory, reader.task)
     result = run(frame)
     return [_predictions(row[_PROMPTS])[0] for row in result.orderBy("row").collect()]
 
@@ -229,10 +238,10 @@ def _as_bytes(task: Task) -> list["Column"]:
 
 
 def _ctranslate2_outputs(
-    reader: Reader, *columns: Iterable[bytes | None]
+    reader: Reader, threads: int, *columns: Iterable[bytes | None]
 ) -> list[list[Prediction]]:
     """The outputs for each row; a process keeps the model."""
-    model = ctranslate2.load(reader.directory)
+    model = ctranslate2.load(reader.directory, threads)
     rows = [reader.sources(row) for row in zip(*columns, strict=True)]
     sources = list(chain.from_iterable(rows))
     longest = reader.served.max_new_tokens

@@ -27,8 +27,7 @@ from qa_assets.streaming.table import KEY, Deduplicator, to_prediction
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-FEW = 16
-"""Requests that the driver predicts by itself."""
+_FEW = 16  # requests that are not worth a Spark job
 
 
 class ConsumerError(RuntimeError):
@@ -48,14 +47,16 @@ class Model:
         predict: adds the column `prediction` to a frame that has the task's inputs as text columns,
             and keeps its rows: a struct as in `table.prediction_type`, null where no model was
             asked, its text "" where the model abstains.
-        predict_few: where there is one, predicts up to `FEW` requests, the task's inputs of each,
-            without a Spark job, which takes longer than the model itself; returns the same
-            predictions.
+        predict_in_driver: where there is one, predicts requests, the task's inputs of each,
+            without a Spark job, which takes longer than the model itself for a few; returns the
+            same predictions.
     """
 
     version: str
     predict: "Callable[[DataFrame], DataFrame]"
-    predict_few: Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]] | None = None
+    predict_in_driver: Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]] | None = (
+        None
+    )
 
 
 def source_columns() -> "list[Column]":
@@ -177,10 +178,13 @@ class MicroBatchProcessor:
         if not asked:
             return []
         model = self._model()
-        if model.predict_few is not None and len(asked) <= FEW:
-            predictions = model.predict_few([message["request"].inputs for message in asked])
+        spark = batch.sparkSession
+        # the driver of a local session has all its cores
+        local = spark.sparkContext.master.startswith("local")
+        if model.predict_in_driver is not None and (local or len(asked) <= _FEW):
+            predictions = model.predict_in_driver([message["request"].inputs for message in asked])
         else:
-            predictions = self._predict_frame(model, batch.sparkSession, asked)
+            predictions = self._predict_frame(model, spark, asked)
         now = datetime.now(UTC)
         duplicates = self._deduplicator.duplicates(
             [(message["request"].id, *_position(message)) for message in asked]

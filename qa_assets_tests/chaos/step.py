@@ -44,7 +44,7 @@ def main() -> int:
         if not served.exists():
             import_model(spark, options.home / "onnx", served)
         predictor = serving.predictor(spark, served)
-        model = Model("chaos", predictor.by_spark, predictor.few)
+        model = Model("chaos", predictor.by_spark, predictor.in_driver)
         context = StreamContext(options.kafka, options.topics, options.config, TASK())
         process_available(spark, context, model, options.out)
     except RuntimeError as error:

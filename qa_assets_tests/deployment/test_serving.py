@@ -75,7 +75,12 @@ def predict(spark: "SparkSession", directory: Path, rows: Sequence[Row]) -> list
     assert [(row["question"], row["context"]) for row in collected] == list(rows)
     assert [row["metadata"] for row in collected] == [{"key": str(n)} for n in range(len(rows))]
     structs = [row["prediction"] for row in collected]
-    return [struct and Prediction(**struct.asDict()) for struct in structs]
+    predictions = [struct and Prediction(**struct.asDict()) for struct in structs]
+    whole = [number for number, row in enumerate(rows) if None not in row]
+    asked = [{"question": rows[n][0], "context": rows[n][1]} for n in whole]
+    in_driver = serving.predictor(spark, directory).in_driver(asked)
+    assert in_driver == [predictions[number] for number in whole]
+    return predictions
 
 
 def texts(predictions: Sequence[Prediction | None]) -> list[str | None]:

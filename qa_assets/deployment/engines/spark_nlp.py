@@ -72,22 +72,29 @@ def require_importable(spark: SparkSession, onnx_dir: Path, graph: str, *others:
         )
 
 
-def load_pipeline(spark: SparkSession, directory: Path) -> PipelineModel:
-    """Load a pipeline that `import_onnx` saved. A session may load any number of them.
+def load_model(directory: Path, annotator: Any = T5Transformer) -> Any:
+    """Load the model of a pipeline that `import_onnx` saved. A session may load any number of them.
+
+    Spark needs two jobs for each other stage that it loads, and they only prepare plain text.
+
+    Args:
+        directory: of the pipeline.
+        annotator: Spark NLP's class of the model, the pipeline's last stage.
 
     Raises:
-        SparkNlpError: there is none in `directory`.
+        SparkNlpError: there is no pipeline in `directory`.
     """
-    if not (directory / "metadata").is_dir():
+    stages = {int(path.name.split("_")[0]): path for path in (directory / "stages").glob("[0-9]*")}
+    if not stages:
         raise SparkNlpError(f"{directory} holds no saved pipeline: import the model first")
     started = time.monotonic()
-    pipeline = PipelineModel.read().session(spark).load(directory.absolute().as_uri())
+    model = annotator.load(stages[max(stages)].absolute().as_uri())
     logger.info("loaded %s in %.1f s", directory, time.monotonic() - started)
-    return pipeline
+    return model
 
 
 def generate(
-    pipeline: PipelineModel, frame: DataFrame, *, source: str = "source", output: str = "output"
+    model: Any, frame: DataFrame, *, source: str = "source", output: str = "output"
 ) -> DataFrame:
     """Add the outputs for a column of sources, a text or an array of texts, to a frame.
 
@@ -120,15 +127,14 @@ def generate(
     if single:
         outputs = sf.coalesce(sf.get(outputs, sf.lit(0)), sf.lit(""))
     return (
-        pipeline.stages[-1]
-        .transform(frame.select("*", document))
+        model.transform(frame.select("*", document))
         .withColumn(output, outputs)
         .drop(_DOCUMENT, _OUTPUT)
     )
 
 
-def generate_few(annotator: "Annotator", rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The outputs for the sources of a few rows, those of `generate`, without a Spark job.
+def generate_in_driver(annotator: "Annotator", rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The outputs for the sources of rows, those of `generate`, without a Spark job.
 
     Raises:
         SparkNlpError: Spark NLP fails on a source.
@@ -139,13 +145,13 @@ def generate_few(annotator: "Annotator", rows: Sequence[Sequence[str]]) -> list[
 
 
 class Annotator:
-    """The model of a loaded pipeline, called in the driver's JVM, without a Spark job."""
+    """A loaded model, called in the driver's JVM, without a Spark job."""
 
-    def __init__(self, pipeline: PipelineModel) -> None:
+    def __init__(self, model: Any) -> None:
         """Look up once what each call needs of the JVM."""
         context = SparkSession.active().sparkContext
         self._gateway, jvm = context._gateway, context._jvm  # noqa: SLF001  py4j's own
-        self._model = pipeline.stages[-1]._java_obj  # noqa: SLF001
+        self._model = model._java_obj  # noqa: SLF001
         self._annotation = jvm.com.johnsnowlabs.nlp.Annotation
         self._sequence = jvm.PythonUtils.toSeq
         self._metadata = jvm.PythonUtils.toScalaMap({"sentence": "0"})

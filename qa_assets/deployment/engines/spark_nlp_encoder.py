@@ -1,7 +1,7 @@
 """Spark NLP for encoders: imports an ONNX graph into a saved pipeline, and classifies with it.
 
 BertForSequenceClassification runs the graph of any encoder that `onnx_encoder` exported, on the
-pieces of its own tokenizer. A saved pipeline is loaded by `spark_nlp.load_pipeline`.
+pieces of its own tokenizer. `spark_nlp.load_model` loads it.
 """
 
 import logging
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml import Pipeline
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as sf
 from sparknlp.annotator import BertForSequenceClassification, Tokenizer
@@ -61,7 +61,7 @@ def import_onnx(
     logger.info("imported %s into Spark NLP in %.1f s", onnx_dir, time.monotonic() - started)
 
 
-def classify(pipeline: PipelineModel, frame: DataFrame, *, source: str, output: str) -> DataFrame:
+def classify(model: Any, frame: DataFrame, *, source: str, output: str) -> DataFrame:
     """Add the probabilities of the labels to a frame with a column of a text's pieces, an array.
 
     Lazy: each action on the result runs the model again, unless it is persisted. A probability by
@@ -77,8 +77,7 @@ def classify(pipeline: PipelineModel, frame: DataFrame, *, source: str, output: 
     )
     probabilities = sf.transform_values(scores, lambda _, value: value.cast("double"))
     return (
-        pipeline.stages[-1]
-        .transform(
+        model.transform(
             frame.select(
                 "*",
                 document.alias(_DOCUMENT, metadata={"annotatorType": "document"}),
@@ -90,10 +89,10 @@ def classify(pipeline: PipelineModel, frame: DataFrame, *, source: str, output: 
     )
 
 
-def classify_few(
+def classify_in_driver(
     annotator: Annotator, texts: Sequence[Sequence[str]]
 ) -> list[dict[str, float] | None]:
-    """The probabilities for a few texts, each its pieces, as those of `classify`, without a job.
+    """The probabilities for texts, each its pieces, those of `classify`, without a Spark job.
 
     Raises:
         SparkNlpError: Spark NLP fails on a text.

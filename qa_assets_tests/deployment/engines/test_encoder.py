@@ -10,7 +10,7 @@ import pytest
 from qa_assets.core.examples import Prediction
 from qa_assets.deployment import provenance, serving
 from qa_assets.deployment.engines import onnx_encoder
-from qa_assets.deployment.engines.spark_nlp import SparkNlpError, load_pipeline
+from qa_assets.deployment.engines.spark_nlp import SparkNlpError, load_model
 from qa_assets.models.base_model import load_tokenizer, save
 from qa_assets.models.loading import load
 from qa_assets.models.logit_bias import ExportError
@@ -153,10 +153,18 @@ def test_spark_nlp_gives_the_probabilities(
         assert prediction["confidence"] == pytest.approx(output.confidence, abs=1e-5)
         assert prediction["probabilities"] == pytest.approx(dict(output.probabilities), abs=1e-5)
     assert [predicted[number]["prediction"] for number in (100, 101, 102, 103)] == [None] * 4
+    in_driver = predictor.in_driver([{"text": text} for _, text in rows if text is not None])
+    assert in_driver == [
+        row["prediction"] and Prediction(**row["prediction"].asDict())
+        for number, row in sorted(predicted.items())
+        if number != 100
+    ]
+
+    from sparknlp.annotator import BertForSequenceClassification
 
     # labels that exclude no other
-    pipeline = load_pipeline(spark, place / serving.PIPELINE)
-    assert pipeline.stages[-1].getOrDefault("threshold") == 0
+    model = load_model(place / serving.PIPELINE, BertForSequenceClassification)
+    assert model.getOrDefault("threshold") == 0
     with pytest.raises(SparkNlpError, match="this session has imported a model before"):
         serving.import_onnx(spark, TASK_OF[True], exported, tmp_path / "again", OPTIONS)
 

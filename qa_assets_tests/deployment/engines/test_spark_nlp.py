@@ -12,7 +12,7 @@ from qa_assets.deployment.engines.spark_nlp import (
     SparkNlpError,
     generate,
     import_onnx,
-    load_pipeline,
+    load_model,
 )
 from qa_assets_tests.deployment.conftest import BLANK, MAX_NEW_TOKENS, SOURCES, Reference
 
@@ -31,7 +31,7 @@ def test_outputs_equal_transformers(
         [(row, {"key": str(row)}, sources[row]) for row in order],
         "row int, metadata map<string,string>, text string",
     ).repartition(2)
-    result = generate(load_pipeline(spark, pipeline_dir), frame, source="text", output="out")
+    result = generate(load_model(pipeline_dir), frame, source="text", output="out")
     assert result.columns == ["row", "metadata", "text", "out"]
     rows = result.collect()
     by_number = {row["row"]: row for row in rows}
@@ -47,7 +47,7 @@ def test_rows_of_several_texts_get_as_many_outputs(
 ) -> None:
     sources = [[], SOURCES[:2], None, SOURCES[2:3], [""], SOURCES[3:7]]
     frame = spark.createDataFrame(list(enumerate(sources)), "row int, source array<string>")
-    rows = generate(load_pipeline(spark, pipeline_dir), frame.coalesce(1)).collect()
+    rows = generate(load_model(pipeline_dir), frame.coalesce(1)).collect()
     texts = reference.texts
     outputs = [row["output"] for row in sorted(rows)]
     assert outputs == [[], texts[:2], [], texts[2:3], [], texts[3:7]]
@@ -70,7 +70,7 @@ def test_missing_files_are_named(spark: "SparkSession", onnx_dir: Path, tmp_path
     with pytest.raises(SparkNlpError, match=r"has no decoder_model_merged\.onnx"):
         import_onnx(spark, incomplete, tmp_path / "out", max_new_tokens=8)
     with pytest.raises(SparkNlpError, match="holds no saved pipeline"):
-        load_pipeline(spark, tmp_path)
+        load_model(tmp_path)
 
 
 def test_parameters_are_saved(pipeline_dir: Path) -> None:
