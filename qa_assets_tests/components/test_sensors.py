@@ -56,7 +56,7 @@ def tick(
     instance: dg.DagsterInstance, settings: Settings, pipeline: Pipeline, cursor: str | None = None
 ) -> dg.SensorResult:
     context = dg.build_sensor_context(instance=instance, cursor=cursor)
-    result = new_requests(pipeline)(context, settings=settings)
+    result = new_requests(pipeline, "1")(context, settings=settings)
     assert isinstance(result, dg.SensorResult)
     return result
 
