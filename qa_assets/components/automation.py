@@ -82,11 +82,14 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> str:
     """The first line of a run's error; how it ended, if it has none."""
     for record in instance.get_records_for_run(run_id, of_type=_FAILURES, limit=1).records:
         event = record.event_log_entry
-        error = event.error_info
-        while error is not None and error.cause is not None:
-            error = error.cause
+        data = event.dagster_event.event_specific_data if event.dagster_event else None
+        error = getattr(data, "error", None)
+        while error is not None and error.cause and error.cls_name.startswith("Dagster"):
+            error = error.cause  # what Dagster wrapped
         text = error.message if error is not None else event.message
-        return text.strip().splitlines()[0][:_MAX_ERROR]
+        lines = str(text).strip().splitlines()
+        said = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+        return said[:_MAX_ERROR].rstrip(".")
     run = instance.get_run_by_id(run_id)
     return f"it ended as {run.status.value}" if run else "it is not known any more"
 

@@ -125,11 +125,15 @@ class _Tick:
 
     def _decide(self) -> _Decision:
         from qa_assets.streaming import data_loss
+        from qa_assets.streaming.directory import StreamDirectory
 
         pipeline, topic, name = self.pipeline, self.topic, self.pipeline.topics.requests
         reached = self._reached()
         position = digest(topic.topic_id, reached)[:_DIGEST]
-        if obstacle := data_loss.resume_error(self._stream, reached, topic):
+        # the always-on consumer goes on without materialisations
+        out, stream = pipeline.stream_directory(self.settings), self._stream
+        committed = StreamDirectory(out, topic.topic_id, stream).checkpoint.reached()
+        if obstacle := data_loss.resume_error(stream, reached | committed, topic):
             return _Decision(obstacle, stopped=f"lost messages, {position}")
         starts = {part: max(reached.get(part, 0), begin) for part, begin in topic.begin.items()}
         starts = {part: at for part, at in starts.items() if at < topic.offsets[part]}
@@ -229,7 +233,9 @@ def _reported(instance: dg.DagsterInstance, pipeline: Pipeline, stopped: str) ->
     key = dg.AssetCheckKey(pipeline.key(pipeline.responses), NOT_STOPPED)
     record = instance.get_latest_asset_check_evaluation_record(key)
     last = record.evaluation if record else None
-    return last is not None and not last.passed and last.metadata[_STOPPED].value == stopped
+    if not isinstance(last, dg.AssetCheckEvaluation) or last.passed:  # or only planned
+        return False
+    return last.metadata[_STOPPED].value == stopped
 
 
 def _active_run(instance: dg.DagsterInstance, pipeline: Pipeline, key: dg.AssetKey) -> str | None:
