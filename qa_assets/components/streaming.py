@@ -18,6 +18,8 @@ from qa_assets.settings import Settings
 if TYPE_CHECKING:
     from qa_assets.streaming.summary import StreamSummary
 
+_CODE_VERSION = "1"  # of the responses
+
 
 class FeedOverrides(dg.Config):
     """How much to send in this run. Empty: as the pipeline says."""
@@ -37,7 +39,7 @@ def build(pipeline: Pipeline) -> dg.Definitions:
         assets=[_feed(pipeline), requests, _responses(pipeline), _report(pipeline)],
         asset_checks=streaming_checks.build(pipeline),
         jobs=[_stream(pipeline)],
-        sensors=[sensors.new_requests(pipeline)],
+        sensors=[sensors.new_requests(pipeline, _CODE_VERSION)],
     )
 
 
@@ -81,7 +83,8 @@ def _responses(pipeline: Pipeline) -> dg.AssetsDefinition:
         # the steps of one run
         deps=[pipeline.key(pipeline.requests), pipeline.key(feed)],
         ins=pipeline.keys(serving),
-        code_version="1",
+        check_specs=[sensors.not_stopped(pipeline)],
+        code_version=_CODE_VERSION,
         pool="spark",
         description=f"Each of the {pipeline.requests} on the topic answered once: a Parquet table, "
         f"the topic {pipeline.topics.responses}, dead letters. Spark Structured Streaming works "
@@ -89,7 +92,7 @@ def _responses(pipeline: Pipeline) -> dg.AssetsDefinition:
     )
     def responses(
         settings: dg.ResourceParam[Settings], spark: SparkResource, **inputs: Artifact
-    ) -> dg.MaterializeResult[None]:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows no [None] beside checks
         # the newest feed is predicted once more without Kafka, for the report to compare: here,
         # since session and model are at hand
         from qa_assets.streaming import consumer
@@ -107,7 +110,9 @@ def _responses(pipeline: Pipeline) -> dg.AssetsDefinition:
             predict_feed(session, stream.task, model, fed.path, test.path / "rows", out)
         state = digest(summary.topic_id, summary.end_offsets, inputs[serving].data_version)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(state), metadata=_metadata(out, summary)
+            data_version=dg.DataVersion(state),
+            metadata=_metadata(out, summary),
+            check_results=[dg.AssetCheckResult(check_name=sensors.NOT_STOPPED, passed=True)],
         )
 
     return responses
@@ -117,6 +122,7 @@ def _metadata(out: Path, summary: "StreamSummary") -> dict[str, Any]:
     """Metadata of the responses: numbers, which Dagster plots over its materialisations."""
     reached = {str(partition): end for partition, end in summary.end_offsets.items()}
     earlier = {"earlier_topics": list(summary.earlier_topics)} if summary.earlier_topics else {}
+    waits = summary.open_transaction
     return {
         "messages": summary.messages,
         "answered": summary.answered,
@@ -124,6 +130,7 @@ def _metadata(out: Path, summary: "StreamSummary") -> dict[str, Any]:
         "duplicates": summary.duplicates,
         "dead_letters": summary.dead_letters.total(),
         "lag": summary.lag,
+        "waiting_for_transaction": waits.records if waits else 0,
         "lost": summary.lost,
         "duration_s": summary.duration_s,
         "messages_per_s": summary.messages_per_s,
@@ -134,6 +141,7 @@ def _metadata(out: Path, summary: "StreamSummary") -> dict[str, Any]:
         "end_offsets": dg.MetadataValue.json(reached),
         "topic_id": summary.topic_id,
         "path": dg.MetadataValue.path(str(out)),
+        **({"open_transaction": str(waits)} if waits else {}),
         **earlier,
     }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from qa_assets.core.retries import RetryPolicy
 from qa_assets.core.task import Task
 
 if TYPE_CHECKING:
@@ -101,6 +102,11 @@ class StreamConfig(_Config):
         "fail",
         description="When requests were deleted before they were answered: stop, or go on with "
         "those that are left and record which are lost.",
+    )
+    retry: RetryPolicy = Field(
+        RetryPolicy(),
+        description="Sensor: when a run that failed or answered nothing is tried again. At once, "
+        "and as often again, when the model that serves or a setting has changed.",
     )
     trigger_ms: int = Field(50, ge=0, description="Worker: least time between micro-batches.")
     renew_after_messages: int = Field(

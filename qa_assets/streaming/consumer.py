@@ -30,6 +30,7 @@ from qa_assets.streaming.publisher import Publisher
 from qa_assets.streaming.security import redacted, spark_options
 from qa_assets.streaming.summary import StreamSummary
 from qa_assets.streaming.table import Deduplicator
+from qa_assets.streaming.transactions import open_transaction
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -72,7 +73,10 @@ def process_available(
     reached = directory.checkpoint.reached()
     waiting = any(reached.get(part, start.begin[part]) < end for part, end in start.offsets.items())
     if not waiting and not directory.checkpoint.pending:
-        return StreamSummary(start.topic_id, start.offsets, duration_s=time.monotonic() - started)
+        summary = StreamSummary(start.topic_id, start.offsets)
+        summary.open_transaction = open_transaction(context, start, timeout_s=5)
+        summary.duration_s = time.monotonic() - started
+        return summary
     return _run(spark, directory, start, lambda: model, started)
 
 
@@ -158,6 +162,7 @@ def _run(
     end = end_offsets(kafka, topics.requests, timeout_s=15)
     summary, reached = processor.summary, directory.checkpoint.reached()
     summary.end_offsets, summary.earlier_topics = reached, earlier
+    summary.open_transaction = open_transaction(context, end, timeout_s=5)
     summary.lag = sum(max(0, last - reached.get(part, 0)) for part, last in end.offsets.items())
     summary.duration_s = time.monotonic() - started
     return summary

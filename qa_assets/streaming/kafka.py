@@ -4,10 +4,17 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
+from confluent_kafka import (
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+    Uuid,
+)
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from qa_assets.streaming.config import KafkaConfig
@@ -46,14 +53,22 @@ class TopicOffsets:
 
     topic_id: str
     offsets: dict[int, int]
-    """Partition to the offset of the next message that will be written."""
+    """Partition to its last stable offset: a consumer in `read_committed` reads what is before."""
     begin: dict[int, int]
     """Partition to the offset of the first message that it still holds."""
+    high_watermarks: dict[int, int] = field(default_factory=dict)
+    """Partition to the offset behind its last record, be that one's transaction ended or not."""
 
     @property
     def total(self) -> int:
-        """Messages that were ever written: the sum of the ends."""
+        """Messages that were ever written and can be read: the sum of the ends."""
         return sum(self.offsets.values())
+
+    @property
+    def unstable(self) -> dict[int, int]:
+        """Partition to the number of records that wait for an open transaction to end, if any."""
+        waiting = {part: end - self.offsets[part] for part, end in self.high_watermarks.items()}
+        return {part: count for part, count in waiting.items() if count > 0}
 
 
 def client_config(kafka: KafkaConfig) -> dict[str, Any]:
@@ -97,7 +112,7 @@ def ensure_topics(
 
 
 def end_offsets(kafka: KafkaConfig, topic: str, timeout_s: float = 5) -> TopicOffsets:
-    """The topic's id, and the first and last offsets of its partitions.
+    """The topic's id, and the offsets of its partitions, as far as a consumer can read them.
 
     Raises:
         KafkaUnavailable: the broker does not answer in `timeout_s` seconds.
@@ -173,14 +188,20 @@ class Admin:
         described = self.client.describe_topics(TopicCollection([topic]), request_timeout=left())
         places = [TopicPartition(topic, number) for number in metadata.partitions]
         requests = [
-            self.client.list_offsets(dict.fromkeys(places, spec), request_timeout=left())
-            for spec in (OffsetSpec.latest(), OffsetSpec.earliest())
+            self.client.list_offsets(
+                dict.fromkeys(places, spec), isolation_level=isolation, request_timeout=left()
+            )
+            for spec, isolation in (
+                (OffsetSpec.latest(), IsolationLevel.READ_COMMITTED),
+                (OffsetSpec.earliest(), IsolationLevel.READ_COMMITTED),
+                (OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED),
+            )
         ]
-        end, begin = (
+        offsets = (
             {place.partition: future.result(left()).offset for place, future in futures.items()}
             for futures in requests
         )
-        return TopicOffsets(topic_id_text(described[topic].result(left()).topic_id), end, begin)
+        return TopicOffsets(topic_id_text(described[topic].result(left()).topic_id), *offsets)
 
 
 def kafka_error(error: Exception) -> KafkaError:

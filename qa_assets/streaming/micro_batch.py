@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _FEW = 16  # requests that are not worth a Spark job
 
 
+PredictRows = Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]]
+
+
 class ConsumerError(RuntimeError):
     """Requests cannot be answered; the message says why and what to do."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qa_assets.streaming.table import to_prediction
+from qa_assets.streaming.transactions import OpenTransaction
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +19,9 @@ class StreamSummary:
     end_offsets: dict[int, int] = field(default_factory=dict)
     """Partition to the first offset that is not answered yet."""
     lag: int = 0
-    """Messages that were on the topic at the end of the run and are not answered."""
+    """Messages that could be read at the end of the run and are not answered."""
+    open_transaction: OpenTransaction | None = None
+    """What waited at the end of the run for a producer to end its transaction."""
     messages: int = 0
     abstained: int = 0
     duplicates: int = 0

@@ -90,6 +90,8 @@ def run_worker(
     finally:
         stop_session(session)
     logger.info("%d messages answered, %d wait", summary.messages, summary.lag)
+    if summary.open_transaction:
+        logger.warning("%s: %s", context.topics.requests, summary.open_transaction)
     return 0 if stop.is_set() else RENEW
 
 

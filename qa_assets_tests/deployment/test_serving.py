@@ -76,10 +76,13 @@ def predict(spark: "SparkSession", directory: Path, rows: Sequence[Row]) -> list
     assert [row["metadata"] for row in collected] == [{"key": str(n)} for n in range(len(rows))]
     structs = [row["prediction"] for row in collected]
     predictions = [struct and Prediction(**struct.asDict()) for struct in structs]
-    whole = [number for number, row in enumerate(rows) if None not in row]
-    asked = [{"question": rows[n][0], "context": rows[n][1]} for n in whole]
-    in_driver = serving.predictor(spark, directory).in_driver(asked)
-    assert in_driver == [predictions[number] for number in whole]
+    asked = {
+        number: {"question": question, "context": context}
+        for number, (question, context) in enumerate(rows)
+        if question is not None and context is not None
+    }
+    in_driver = serving.predictor(spark, directory).in_driver(list(asked.values()))
+    assert in_driver == [predictions[number] for number in asked]
     return predictions
 
 

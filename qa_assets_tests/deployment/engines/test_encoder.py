@@ -142,9 +142,8 @@ def test_spark_nlp_gives_the_probabilities(
 
     rows = [*enumerate(TEXTS), (100, None), (101, " \n"), (102, ""), (103, "x" * 200_000)]
     frame = spark.createDataFrame(rows, "row int, text string").repartition(3)
-    predicted = {
-        row["row"]: row for row in serving.predictor(spark, place).by_spark(frame).collect()
-    }
+    predictor = serving.predictor(spark, place)
+    predicted = {row["row"]: row for row in predictor.by_spark(frame).collect()}
     assert len(predicted) == len(rows)
     for number, output in enumerate(expected):
         prediction = predicted[number]["prediction"]
