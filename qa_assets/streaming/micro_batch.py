@@ -7,7 +7,6 @@ one response for each offset.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -117,7 +116,6 @@ class MicroBatchProcessor:
             pass
 
     def _process(self, batch: "DataFrame", batch_id: int) -> None:
-        started = time.monotonic()
         span = self._directory.checkpoint.span(batch_id)
         lost = record_loss(self._directory, self._admin, batch_id, span, self._published)
         self.summary.lost += lost
@@ -136,8 +134,7 @@ class MicroBatchProcessor:
         if not ends.items() <= published.items():
             self._publisher.publish(lambda: self._outgoing(batch, rows, rejected), ends)
             self._published = published | ends
-        reasons = [message["reason"] for message in rejected]
-        self.summary.add(batch_id, rows, reasons, time.monotonic() - started)
+        self.summary.add(rows, [message["reason"] for message in rejected])
 
     def _read(self, batch: "DataFrame") -> list[dict[str, Any]]:
         """The messages by position, each with its `request`, or the `reason` why it is none."""

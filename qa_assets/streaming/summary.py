@@ -1,6 +1,7 @@
 """Counters and latencies of one run of the consumer."""
 
 import logging
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from qa_assets.streaming.table import to_prediction
 from qa_assets.streaming.transactions import OpenTransaction
 
 logger = logging.getLogger(__name__)
+_LOG_S = 2.0
 
 
 @dataclass
@@ -34,6 +36,7 @@ class StreamSummary:
     latencies: list[float] = field(default_factory=list, repr=False)
     """Seconds from asked_at to answered_at, by request."""
     duration_s: float = 0.0
+    _logged: float = field(default_factory=time.monotonic, repr=False)
     earlier_topics: tuple[str, ...] = ()
     """Ids of earlier topics of this name, in the first run on a topic that was created again."""
 
@@ -58,19 +61,18 @@ class StreamSummary:
         """Throughput of the run, its start included."""
         return self.messages / self.duration_s if self.duration_s else 0.0
 
-    def add(
-        self, batch_id: int, rows: list[dict[str, Any]], reasons: list[str], took_s: float
-    ) -> None:
-        """Count a micro-batch with its rows of the table and its dead letters, and log it."""
-        abstained = sum(not to_prediction(row["prediction"]).text for row in rows)
-        messages = len(rows) + len(reasons)
+    def add(self, rows: list[dict[str, Any]], reasons: list[str]) -> None:
+        """Count a micro-batch with its rows of the table and its dead letters."""
         self.batches += 1
-        self.messages += messages
-        self.abstained += abstained
+        self.messages += len(rows) + len(reasons)
+        self.abstained += sum(not to_prediction(row["prediction"]).text for row in rows)
         self.duplicates += sum(row["duplicate"] for row in rows)
         self.dead_letters.update(reasons)
         self.latencies += [(row["answered_at"] - row["asked_at"]).total_seconds() for row in rows]
-        logger.info(
-            "batch %d: %d answered, %d abstained, %d dead letters, %.1f s (%.1f/s)",
-            batch_id, len(rows) - abstained, abstained, len(reasons), took_s, messages / took_s,
-        )  # fmt: skip
+        if time.monotonic() - self._logged > _LOG_S:
+            self._logged = time.monotonic()
+            logger.info(
+                "so far %d messages in %d batches: %d answered, %d abstained, %d dead letters",
+                self.messages, self.batches, self.answered, self.abstained,
+                self.dead_letters.total(),
+            )  # fmt: skip
