@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qa_assets.deployment import serving
-from qa_assets.local.broker import broker
+from qa_assets.local.broker import broker, free_port
 from qa_assets.settings import load_settings
 from qa_assets.streaming.config import KafkaConfig, StreamContext
 from qa_assets.streaming.consumer import process_available
 from qa_assets.streaming.micro_batch import Model
 from qa_assets.streaming.producer import produce_requests
 from qa_assets_tests.chaos.questions import make_model, question
-from qa_assets_tests.conftest import free_port
 from qa_assets_tests.streaming.stream import prediction, stream_context
 from qa_assets_tests.tiny_models import import_model
 

@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa_assets.local.broker import broker
+from qa_assets.local.broker import broker, free_port
 from qa_assets.settings import load_settings
 from qa_assets.spark import SparkConfig, create_session, stop_session
 from qa_assets.streaming.config import KafkaConfig, StreamContext
@@ -26,7 +26,6 @@ from qa_assets.streaming.kafka import ensure_topics
 from qa_assets.streaming.micro_batch import Model
 from qa_assets.streaming.summary import StreamSummary
 from qa_assets_tests.chaos.questions import question
-from qa_assets_tests.conftest import free_port
 from qa_assets_tests.streaming.bad_messages import ALIVE, mutated, readable
 from qa_assets_tests.streaming.stream import Stream, stream_context
 

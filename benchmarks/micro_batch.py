@@ -20,7 +20,7 @@ import numpy as np
 from streaming import Client, prepare
 
 from qa_assets.core.artifacts import ArtifactStore
-from qa_assets.local.broker import broker
+from qa_assets.local.broker import broker, free_port
 from qa_assets.settings import load_settings
 from qa_assets.spark import SparkConfig, create_session, stop_session
 from qa_assets.streaming import micro_batch
@@ -30,7 +30,6 @@ from qa_assets.streaming.micro_batch import MicroBatchProcessor
 from qa_assets.streaming.publisher import Publisher
 from qa_assets.streaming.table import Deduplicator, ResponseTable
 from qa_assets.streaming.worker import LatestModel
-from qa_assets_tests.conftest import free_port
 from qa_assets_tests.streaming.stream import stream_context
 
 _WARM_UP = 20

@@ -27,7 +27,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.deployment.engines.onnx_export import export
-from qa_assets.local.broker import broker
+from qa_assets.local.broker import broker, free_port
 from qa_assets.models import ctranslate2
 from qa_assets.settings import load_settings
 from qa_assets.spark import SparkConfig, create_session, stop_session
@@ -37,7 +37,6 @@ from qa_assets.streaming.kafka import client_config, ensure_topics
 from qa_assets.streaming.worker import LatestModel, worker_command
 from qa_assets.tasks.question_answering.prompts import source_text
 from qa_assets_tests.chaos.questions import make_model, question
-from qa_assets_tests.conftest import free_port
 from qa_assets_tests.streaming.stream import stream_context
 from qa_assets_tests.tiny_models import import_model
 

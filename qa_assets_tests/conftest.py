@@ -1,7 +1,6 @@
 """The engines, real and shared: each is started when a test first asks for it, once."""
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ import psutil
 import pytest
 
 from qa_assets.core.examples import Example
-from qa_assets.local.broker import broker
+from qa_assets.local.broker import broker, free_port
 from qa_assets.local.jars import ensure_jars
 from qa_assets.models import tiny_t5
 from qa_assets.spark import SparkConfig, create_session, stop_session
@@ -93,14 +92,6 @@ def kafka_broker(jars_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     address = f"127.0.0.1:{free_port()}"
     with broker(tmp_path_factory.mktemp("broker"), address, jars_dir):
         yield KafkaConfig(bootstrap_servers=address)
-
-
-def free_port() -> int:
-    """A port of loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ import pytest
 from dagster import DagsterEventType, DagsterRunStatus
 
 from qa_assets.definitions import defs
-from qa_assets_tests.conftest import free_port, left_running
+from qa_assets.local.broker import free_port
+from qa_assets_tests.conftest import left_running
 
 _SMALL = """
 ops:

@@ -7,6 +7,7 @@ its data directory from run to run.
 import ipaddress
 import json
 import logging
+import random
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 SETTING = "QA_ASSETS_KAFKA_BOOTSTRAP_SERVERS"
 _START_S = 60.0
+_PORTS = 20_000, 32_000  # below those that Linux gives to clients
 _STOP_GRACE_S = 20.0
 _PROPERTIES = Path(__file__).with_name("broker.properties")
 _LOG_CONFIG = Path(__file__).with_name("broker-log4j2.properties")
@@ -117,6 +119,15 @@ def broker(
         pid_file.unlink(missing_ok=True)
 
 
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nothing listens on, and that no client's connection is given meanwhile."""
+    while True:
+        port = random.randrange(*_PORTS)
+        with suppress(OSError):
+            socket.create_server((host, port)).close()
+            return port
+
+
 def _loopback(bootstrap_servers: str) -> tuple[str, int]:
     """Host and port, if they are on loopback: the broker must not be reached from outside."""
     host, _, port = bootstrap_servers.rpartition(":")
@@ -177,8 +188,7 @@ def _created(pid: int) -> float | None:
 
 
 def _write_properties(data_dir: Path, host: str, port: int, login: Mapping[str, str]) -> Path:
-    with socket.create_server((host, 0)) as probe:
-        controller = f"{host}:{probe.getsockname()[1]}"
+    controller = f"{host}:{free_port(host)}"
     properties = {
         "controller.quorum.voters": f"1@{controller}",
         "advertised.listeners": f"PLAINTEXT://{host}:{port}",

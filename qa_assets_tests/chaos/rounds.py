@@ -14,14 +14,13 @@ import psutil
 from confluent_kafka import Producer
 
 from qa_assets.local import process
-from qa_assets.local.broker import Broker, broker
+from qa_assets.local.broker import Broker, broker, free_port
 from qa_assets.streaming.config import KafkaConfig, StreamConfig, StreamContext
 from qa_assets.streaming.kafka import client_config, end_offsets, ensure_topics
 from qa_assets_tests.chaos import kills
 from qa_assets_tests.chaos.questions import message
 from qa_assets_tests.chaos.step import arguments
 from qa_assets_tests.chaos.verdict import outcome, violations
-from qa_assets_tests.conftest import free_port
 from qa_assets_tests.streaming.stream import stream_context
 
 _BATCH, _UNDISTURBED_BATCH = 10, 200

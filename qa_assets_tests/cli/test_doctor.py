@@ -8,8 +8,8 @@ import pytest
 from qa_assets.cli.doctor import Finding, find
 from qa_assets.components.pipeline import Pipeline
 from qa_assets.definitions import pipelines
+from qa_assets.local.broker import free_port
 from qa_assets.settings import load_settings
-from qa_assets_tests.conftest import free_port
 from qa_assets_tests.pipelines import pipeline
 
 

@@ -11,7 +11,8 @@ import yaml
 
 from qa_assets.cli.run import Launch
 from qa_assets.components.training import full_config
-from qa_assets_tests.conftest import free_port, left_running
+from qa_assets.local.broker import free_port
+from qa_assets_tests.conftest import left_running
 from qa_assets_tests.pipelines import pipeline
 
 

@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from qa_assets.cli.ui import report_server
+from qa_assets.local.broker import free_port
 from qa_assets.settings import load_settings
-from qa_assets_tests.conftest import free_port
 
 
 def test_reports_are_served_until_the_end(tmp_path: Path) -> None:

@@ -26,14 +26,13 @@ from confluent_kafka.admin import (
 from qa_assets.components.pipeline import Pipeline
 from qa_assets.components.sensors import NOT_STOPPED, new_requests
 from qa_assets.components.spark_resource import SparkResource
-from qa_assets.local.broker import Login, broker
+from qa_assets.local.broker import Login, broker, free_port
 from qa_assets.settings import Settings, load_settings
 from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.kafka import client_config
 from qa_assets.streaming.producer import produce_requests
 from qa_assets_tests import pipelines
 from qa_assets_tests.components.clock import Clock
-from qa_assets_tests.conftest import free_port
 from qa_assets_tests.pipelines import key
 from qa_assets_tests.streaming.test_worker import put_model
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qa_assets.local.broker import BrokerError, broker
+from qa_assets.local.broker import BrokerError, broker, free_port
 from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.kafka import end_offsets, ensure_topics
-from qa_assets_tests.conftest import free_port
 
 _PARENT = """
 import sys, time

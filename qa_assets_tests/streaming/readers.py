@@ -7,6 +7,8 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.kafka import client_config, end_offsets
 
+_COMMIT_S = 5.0
+
 
 def read_committed(kafka: KafkaConfig, topic: str, timeout_s: float = 30) -> list[Message]:
     """All committed messages of a topic, by partition and offset."""
@@ -19,7 +21,10 @@ def read_committed(kafka: KafkaConfig, topic: str, timeout_s: float = 30) -> lis
             "enable.auto.commit": False,
         }
     )
-    ends = end_offsets(kafka, topic)
+    deadline = time.monotonic() + _COMMIT_S
+    # a commit returns before the topic's partitions have their markers of it
+    while (ends := end_offsets(kafka, topic)).unstable and time.monotonic() < deadline:
+        time.sleep(0.05)
     unread = {part for part, end in ends.offsets.items() if end > ends.begin[part]}
     consumer.assign([TopicPartition(topic, part, ends.begin[part]) for part in unread])
     messages: list[Message] = []

@@ -10,11 +10,10 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from qa_assets.local.broker import broker
+from qa_assets.local.broker import broker, free_port
 from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.data_loss import DataLossError
 from qa_assets.streaming.kafka import TopicMissing, client_config, end_offsets, ensure_topics
-from qa_assets_tests.conftest import free_port
 from qa_assets_tests.streaming.stream import Stream, stream_context
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import pytest
 from confluent_kafka import Uuid
 from confluent_kafka.admin import AdminClient
 
+from qa_assets.local.broker import free_port
 from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.kafka import (
     KafkaUnavailable,
@@ -17,7 +18,6 @@ from qa_assets.streaming.kafka import (
 )
 from qa_assets.streaming.messages import MessageError
 from qa_assets.streaming.producer import produce_requests
-from qa_assets_tests.conftest import free_port
 from qa_assets_tests.streaming.stream import stream_context
 
 

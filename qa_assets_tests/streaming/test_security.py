@@ -16,12 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from qa_assets.local.broker import Login, broker
+from qa_assets.local.broker import Login, broker, free_port
 from qa_assets.settings import SettingsError, load_settings
 from qa_assets.streaming.config import KafkaConfig
 from qa_assets.streaming.kafka import KafkaUnavailable, end_offsets, ensure_topics
 from qa_assets.streaming.security import librdkafka_options, spark_options
-from qa_assets_tests.conftest import free_port
 from qa_assets_tests.streaming.stream import Stream, prediction, stream_context
 
 if TYPE_CHECKING:
