@@ -17,7 +17,7 @@ _MOMENTS = {
     "batch": 4,  # any time in a micro-batch
 }
 _LOOK_S = 0.001
-_START_S = 8.0
+_START_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def draw(rng: random.Random) -> Kill:
     moment = rng.choices(list(_MOMENTS), list(_MOMENTS.values()))[0]
     delay = {
         "start": rng.uniform(0, _START_S),
-        "transaction": rng.uniform(0, 0.15),
-        "batch": rng.uniform(0, 1.0),
+        "transaction": rng.uniform(0, 0.05),
+        "batch": rng.uniform(0, 0.3),
     }
     victim = rng.choices(VICTIMS, (4, 4, 3, 1))[0]
     return Kill(victim, moment, rng.randrange(3), delay.get(moment, 0.0))
