@@ -47,7 +47,7 @@ class SharedSpark(SparkResource):
     """The session of the tests, which outlives a step."""
 
     @property
-    def spark_session(self) -> "SparkSession":
+    def brief_session(self) -> "SparkSession":
         """The session of the tests."""
         return _shared[0]
 
@@ -171,7 +171,7 @@ def test_a_model_that_cannot_be_loaded(daemon: Daemon, candidate_model: Path) ->
 def test_a_full_disk(daemon: Daemon, tmp_path: Path) -> None:
     out = daemon.pipeline.stream_directory(daemon.settings)
     out.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(out)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(out)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:

@@ -13,6 +13,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from dagster import DagsterRunStatus
 
+from qa_assets.components import sensors
 from qa_assets.components.pipeline import Pipeline
 from qa_assets.components.sensors import NOT_STOPPED, new_requests
 from qa_assets.settings import Settings, load_settings
@@ -137,8 +138,9 @@ def test_an_open_transaction_starts_no_run_and_is_said(
 
 @pytest.mark.parametrize("end", ["aborted", "timed out"])
 def test_what_an_aborted_transaction_left_starts_no_run(
-    instance: dg.DagsterInstance, settings: Settings, end: str
+    instance: dg.DagsterInstance, settings: Settings, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sensors, "_TICK_S", 5.0)  # a tick without the time to look starts a run
     pipeline = on_topic(end.replace(" ", "-"))
     with pipeline.store(settings).write("spark_nlp_model"):
         pass
