@@ -26,10 +26,10 @@ from qa_assets.streaming.table import KEY, Deduplicator, to_prediction
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-_FEW = 16  # requests that are not worth a Spark job
-
-
 PredictRows = Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]]
+
+
+_FEW = 16  # requests that are not worth a Spark job
 
 
 class ConsumerError(RuntimeError):
@@ -56,9 +56,7 @@ class Model:
 
     version: str
     predict: "Callable[[DataFrame], DataFrame]"
-    predict_in_driver: Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]] | None = (
-        None
-    )
+    predict_in_driver: PredictRows | None = None
 
 
 def source_columns() -> "list[Column]":
