@@ -38,11 +38,10 @@ def none(frame: "DataFrame") -> "DataFrame":
 def model(engine: str, home: Path, session: "SparkSession") -> Model:
     """The model of an engine."""
     if engine == "none":
-        return Model("none", none)
+        return Model("none", serving.Predictor(none))
     served = home / "served"
     import_model(session, make_model(home / "model"), served)
-    predictor = serving.predictor(session, served)
-    return Model("tiny", predictor.by_spark, predictor.in_driver)
+    return Model("tiny", serving.predictor(session, served))
 
 
 def work_off(context: StreamContext, requests: int, engine: str, home: Path) -> None:

@@ -3,8 +3,8 @@
     python benchmarks/fuzz.py [--mutated 5000] [--good 1000] [--seed 1]
 
 The good ones are answered between the mutated ones, and alone on another topic. Exit code 1 on any
-difference, on a message that is neither answered nor a dead letter, and where Spark and the JSON
-Schema disagree on a message.
+difference, on a message that is neither answered nor a dead letter, and where the consumer and the
+JSON Schema disagree on a message.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def violations(
         responded, dead = offset in responses, offset in letters
         wrong["neither answered nor a dead letter, or both"] += responded == dead
         wrong["other bytes in the dead letter"] += dead and letters[offset].value() != value
-        wrong["Spark and the schema disagree"] += responded != readable(value)
+        wrong["the consumer and the schema disagree"] += responded != readable(value)
     for number, offset in enumerate(offsets):
         response = responses.get(offset, {"id": None, "answer": None})
         wrong["good answers changed"] += response["answer"] != expected[f"q{number}"]

@@ -94,6 +94,18 @@ def create_session(
     return spark
 
 
+def is_local(spark: "SparkSession") -> bool:
+    """Whether the executors of a session are threads of its driver."""
+    return bool(spark.sparkContext.master.startswith("local"))
+
+
+def driver_cores(spark: "SparkSession") -> int:
+    """The cores that the driver may use: those of a local session, or all of its machine."""
+    if is_local(spark):
+        return int(spark.sparkContext.defaultParallelism)
+    return len(os.sched_getaffinity(0))
+
+
 def stop_session(spark: "SparkSession") -> None:
     """Stop the session and its JVM, which would otherwise live as long as this process."""
     from py4j.protocol import Py4JError
@@ -158,6 +170,7 @@ def spark_configuration(
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.local.dir": temporary,
+            # the default one starts a shell command for each file
             "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution"
             ".streaming.FileSystemBasedCheckpointFileManager",
             # not spark.jars, which copies them all for each session

@@ -63,38 +63,40 @@ def last_try(
     No run of it is under way. `last_materialization` is that of the asset that it makes.
     """
     filters = dg.RunsFilter(tags={AUTOMATION: start.automation})
-    for record in instance.get_run_records(filters, limit=1):
-        run = record.dagster_run
-        ended = record.end_time or record.create_timestamp.timestamp()
-        moved = run.is_success and run.tags[POSITION] != start.position
-        if run.tags[CAUSE] != start.cause or moved:
+    record = next(iter(instance.get_run_records(filters, limit=1)), None)
+    if record is None:
+        return None
+    run = record.dagster_run
+    ended = record.end_time or record.create_timestamp.timestamp()
+    moved = run.is_success and run.tags[POSITION] != start.position
+    if run.tags[CAUSE] != start.cause or moved:
+        return None
+    event = last_materialization
+    if event is not None and event.run_id != run.run_id and event.timestamp > ended:
+        other = instance.get_run_by_id(event.run_id)
+        if other is None or other.is_success:
             return None
-        event = last_materialization
-        if event is not None and event.run_id != run.run_id and event.timestamp > ended:
-            other = instance.get_run_by_id(event.run_id)
-            if other is None or other.is_success:
-                return None
-        return Try(int(run.tags[TRY]), run.run_id, ended)
-    return None
+    return Try(int(run.tags[TRY]), run.run_id, ended)
 
 
 def failure_of(instance: dg.DagsterInstance, run_id: str) -> str:
     """The first line of a run's error; how it ended, if it has none."""
-    for record in instance.get_records_for_run(run_id, of_type=_FAILURES, limit=1).records:
-        event = record.event_log_entry
-        data = event.dagster_event.event_specific_data if event.dagster_event else None
-        error = getattr(data, "error", None)
-        while error is not None and error.cause and error.cls_name.startswith("Dagster"):
-            error = error.cause  # what Dagster wrapped
-        text = error.message if error is not None else event.message
-        lines = str(text).strip().splitlines()
-        said = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
-        return said[:_MAX_ERROR].rstrip(".")
-    run = instance.get_run_by_id(run_id)
-    return f"it ended as {run.status.value}" if run else "it is not known any more"
+    records = instance.get_records_for_run(run_id, of_type=_FAILURES, limit=1).records
+    if not records:
+        run = instance.get_run_by_id(run_id)
+        return f"it ended as {run.status.value}" if run else "it is not known any more"
+    event = records[0].event_log_entry
+    data = event.dagster_event.event_specific_data if event.dagster_event else None
+    error = getattr(data, "error", None)
+    while error is not None and error.cause and error.cls_name.startswith("Dagster"):
+        error = error.cause  # what Dagster wrapped
+    text = error.message if error is not None else event.message
+    lines = str(text).strip().splitlines()
+    first = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+    return first[:_MAX_ERROR].rstrip(".")
 
 
-def clock(time: float) -> str:
+def time_of_day(time: float) -> str:
     """A time of day, with the day if it is not today's."""
     at, now = datetime.fromtimestamp(time, UTC), datetime.now(UTC)
     return f"{at:%H:%M} UTC" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M} UTC"

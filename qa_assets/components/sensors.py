@@ -180,7 +180,7 @@ class _Tick:
             reason = f"stopped. {tried}. To go on, {how}; {changes} are tried at once"
             return _Decision(reason, stopped=f"run {last.run_id}")
         return _Decision(
-            f"{tried}. The next is at {automation.clock(next_at)}, or at once with {changes}"
+            f"{tried}. The next is at {automation.time_of_day(next_at)}, or at once with {changes}"
         )
 
     def _nothing_to_answer(self, starts: Mapping[int, int]) -> bool:

@@ -1,4 +1,4 @@
-"""A serving model's directory: written from ONNX graphs, read as a function on Spark frames.
+"""A serving model's directory: written from ONNX graphs, read as a `Predictor`.
 
 The only interface to all engines: callers know the task's inputs and predictions, and nothing of
 prompts, windows and abstention. How predictions become responses is in `streaming`.
@@ -20,6 +20,7 @@ from qa_assets.deployment.provenance import Provenance
 from qa_assets.models import ctranslate2
 from qa_assets.models.task_model import PredictOptions
 from qa_assets.models.tokens import SPIECE, PieceCounter
+from qa_assets.spark import driver_cores
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -45,12 +46,13 @@ class Predictor:
         by_spark: adds the column `prediction` to a frame with the task's inputs as text columns;
             rows and other columns stay as they are. Lazy: each action on the result runs the model
             again, unless it is persisted.
-        in_driver: predicts rows, the inputs of each by name, in this process and its JVM. Its
-            predictions are those of `by_spark`; for a few, a Spark job takes longer than the model.
+        in_driver: predicts rows, the inputs of each by name, in this process and its JVM, if it
+            can. Its predictions are those of `by_spark`; for a few, a Spark job takes longer than
+            the model.
     """
 
     by_spark: Callable[["DataFrame"], "DataFrame"]
-    in_driver: Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]]
+    in_driver: Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]] | None = None
 
 
 def predictor(spark: "SparkSession", directory: Path) -> Predictor:
@@ -65,45 +67,44 @@ def predictor(spark: "SparkSession", directory: Path) -> Predictor:
     served = provenance.read(directory)
     reader = Reader(load_task(**served.task), directory, served)
     if served.engine == "ctranslate2":
-        return _ctranslate2(reader, spark.sparkContext.defaultParallelism)
+        return _ctranslate2(reader, driver_cores(spark))
     return _spark_nlp(reader)
 
 
 def _ctranslate2(reader: "Reader", cores: int) -> Predictor:
-    outputs = partial(_ctranslate2_outputs, reader, 1)
-    column = _prediction_column(reader.task, outputs, *_as_bytes(reader.task))
-    return Predictor(
-        lambda frame: frame.withColumn(PREDICTION, column),
-        lambda rows: _resolved(
-            reader.task, _ctranslate2_outputs(reader, cores, *reader.columns(rows))
-        ),
-    )
+    task = reader.task
+
+    def by_spark(frame: "DataFrame") -> "DataFrame":
+        outputs = partial(_ctranslate2_outputs, reader, 1)  # a task of Spark's has one core
+        return frame.withColumn(PREDICTION, _prediction_column(task, outputs, *_as_bytes(task)))
+
+    def in_driver(rows: Sequence[Mapping[str, str]]) -> list[Prediction | None]:
+        return _resolved(task, _ctranslate2_outputs(reader, cores, *reader.columns(rows)))
+
+    return Predictor(by_spark, in_driver)
 
 
 def _spark_nlp(reader: "Reader") -> Predictor:
     import pandas as pd
     from pyspark.sql import functions as sf
 
-    transform, in_driver = _load_spark_nlp(reader.directory, reader.task)
+    task = reader.task
+    transform, generate = _load_spark_nlp(reader.directory, task)
 
     def read(*columns: pd.Series) -> pd.Series:
         return pd.Series(list(map(reader.sources, zip(*columns, strict=True))), dtype=object)
 
-    @cache
-    def columns() -> "tuple[Column, Column]":
-        prompts = sf.pandas_udf(read, "array<string>")(*_as_bytes(reader.task))
-        return prompts, _prediction_column(reader.task, partial(map, _predictions), _PROMPTS)
-
     def by_spark(frame: "DataFrame") -> "DataFrame":
-        prompts, predictions = columns()
+        prompts = sf.pandas_udf(read, "array<string>")(*_as_bytes(task))
+        predictions = _prediction_column(task, partial(map, _predictions), _PROMPTS)
         outputs = transform(frame.withColumn(_PROMPTS, prompts))
         return outputs.withColumn(PREDICTION, predictions).drop(_PROMPTS)
 
-    def predict(rows: Sequence[Mapping[str, str]]) -> list[Prediction | None]:
+    def in_driver(rows: Sequence[Mapping[str, str]]) -> list[Prediction | None]:
         sources = map(reader.sources, zip(*reader.columns(rows), strict=True))
-        return _resolved(reader.task, map(_predictions, in_driver(list(sources))))
+        return _resolved(task, map(_predictions, generate(list(sources))))
 
-    return Predictor(by_spark, predict)
+    return Predictor(by_spark, in_driver)
 
 
 def _load_spark_nlp(
@@ -160,8 +161,8 @@ def outputs(spark: "SparkSession", directory: Path, sources: Sequence[str]) -> l
     frame = spark.createDataFrame(
         list(enumerate(map(reader.texts, sources))), f"row int, {_PROMPTS} array<string>"
     ).repartition(spark.sparkContext.defaultParallelism)
-    run, _ = _load_spark_nlp(directory, reader.task)
-    result = run(frame)
+    transform, _ = _load_spark_nlp(directory, reader.task)
+    result = transform(frame)
     return [_predictions(row[_PROMPTS])[0] for row in result.orderBy("row").collect()]
 
 
@@ -238,10 +239,10 @@ def _as_bytes(task: Task) -> list["Column"]:
 
 
 def _ctranslate2_outputs(
-    reader: Reader, threads: int, *columns: Iterable[bytes | None]
+    reader: Reader, workers: int, *columns: Iterable[bytes | None]
 ) -> list[list[Prediction]]:
     """The outputs for each row; a process keeps the model."""
-    model = ctranslate2.load(reader.directory, threads)
+    model = ctranslate2.load(reader.directory, workers)
     rows = [reader.sources(row) for row in zip(*columns, strict=True)]
     sources = list(chain.from_iterable(rows))
     longest = reader.served.max_new_tokens

@@ -122,7 +122,8 @@ def broker(
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that nothing listens on, and that no client's connection is given meanwhile."""
     while True:
-        port = random.randrange(*_PORTS)
+        # not Python's seeded generator: processes of the same seed would draw the same ports
+        port = random.SystemRandom().randrange(*_PORTS)
         with suppress(OSError):
             socket.create_server((host, port)).close()
             return port

@@ -67,7 +67,7 @@ def predict_feed(
     spread = frame.repartition(spark.sparkContext.defaultParallelism)
     predicted = [
         {"id": row["id"], "batch_prediction": vars(to_prediction(row["prediction"]))}
-        for row in model.predict(spread).select("id", "prediction").collect()
+        for row in model.predictor.by_spark(spread).select("id", "prediction").collect()
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = pa.schema({"id": pa.string(), "batch_prediction": prediction_type()})

@@ -7,13 +7,15 @@ one response for each offset.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from qa_assets.core.examples import Prediction
+from qa_assets.deployment.serving import PREDICTION, Predictor
+from qa_assets.spark import is_local
 from qa_assets.streaming.data_loss import record_loss
 from qa_assets.streaming.directory import StreamDirectory
 from qa_assets.streaming.kafka import Admin
@@ -25,9 +27,6 @@ from qa_assets.streaming.table import KEY, Deduplicator, to_prediction
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
-
-PredictRows = Callable[[Sequence[Mapping[str, str]]], list[Prediction | None]]
-
 
 _FEW = 16  # requests that are not worth a Spark job
 
@@ -46,17 +45,11 @@ class Model:
 
     Attributes:
         version: recorded with each response.
-        predict: adds the column `prediction` to a frame that has the task's inputs as text columns,
-            and keeps its rows: a struct as in `table.prediction_type`, null where no model was
-            asked, its text "" where the model abstains.
-        predict_in_driver: where there is one, predicts requests, the task's inputs of each,
-            without a Spark job, which takes longer than the model itself for a few; returns the
-            same predictions.
+        predictor: gets a request's id with the task's inputs where it predicts a frame.
     """
 
     version: str
-    predict: "Callable[[DataFrame], DataFrame]"
-    predict_in_driver: PredictRows | None = None
+    predictor: Predictor
 
 
 def source_columns() -> "list[Column]":
@@ -175,12 +168,11 @@ class MicroBatchProcessor:
         task, asked = self._context.task, [message for message in messages if message["request"]]
         if not asked:
             return []
-        model = self._model()
-        spark = batch.sparkSession
+        model, spark = self._model(), batch.sparkSession
+        in_driver = model.predictor.in_driver
         # the driver of a local session has all its cores
-        local = spark.sparkContext.master.startswith("local")
-        if model.predict_in_driver is not None and (local or len(asked) <= _FEW):
-            predictions = model.predict_in_driver([message["request"].inputs for message in asked])
+        if in_driver is not None and (is_local(spark) or len(asked) <= _FEW):
+            predictions = in_driver([message["request"].inputs for message in asked])
         else:
             predictions = self._predict_frame(model, spark, asked)
         now = datetime.now(UTC)
@@ -222,15 +214,15 @@ class MicroBatchProcessor:
                 for message in asked
             ]
         )
-        predicted = model.predict(spark.createDataFrame(frame)).select(*KEY, "prediction").collect()
+        predicted = model.predictor.by_spark(spark.createDataFrame(frame))
+        rows = predicted.select(*KEY, PREDICTION).collect()
         by_position = {
-            _position(row): row["prediction"] and to_prediction(row["prediction"])
-            for row in predicted
+            _position(row): row[PREDICTION] and to_prediction(row[PREDICTION]) for row in rows
         }
         positions = list(map(_position, asked))
-        if len(predicted) != len(asked) or by_position.keys() != set(positions):
+        if len(rows) != len(asked) or by_position.keys() != set(positions):
             raise ConsumerError(
-                f"the model got {len(asked)} requests and returned {len(predicted)} rows, for "
+                f"the model got {len(asked)} requests and returned {len(rows)} rows, for "
                 f"{len(by_position.keys() & set(positions))} of them: it must keep the rows of its "
                 "input"
             )

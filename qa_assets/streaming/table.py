@@ -158,7 +158,7 @@ def _rows(table: "pa.Table") -> list[dict[str, Any]]:
 
 
 def prediction_type() -> "pa.DataType":
-    """The type of a column of predictions, as `Model.predict` adds it."""
+    """The type of a column of predictions, as a `serving.Predictor` adds it."""
     import pyarrow as pa
 
     probabilities = pa.map_(pa.string(), pa.float64())

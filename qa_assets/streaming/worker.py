@@ -98,7 +98,7 @@ def run_worker(
 def load_model(session: "SparkSession", artifact: Artifact) -> Model:
     """The model of an artefact that serves; errors are those of `serving.predictor`."""
     predictor = serving.predictor(session, artifact.path / artifact.info["serves"])
-    return Model(artifact.info["model_version"], predictor.by_spark, predictor.in_driver)
+    return Model(artifact.info["model_version"], predictor)
 
 
 class LatestModel:

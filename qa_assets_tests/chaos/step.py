@@ -43,8 +43,7 @@ def main() -> int:
         served = options.home / "served"
         if not served.exists():
             import_model(spark, options.home / "onnx", served)
-        predictor = serving.predictor(spark, served)
-        model = Model("chaos", predictor.by_spark, predictor.in_driver)
+        model = Model("chaos", serving.predictor(spark, served))
         context = StreamContext(options.kafka, options.topics, options.config, TASK())
         process_available(spark, context, model, options.out)
     except RuntimeError as error:

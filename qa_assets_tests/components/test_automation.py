@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from qa_assets.components.automation import Start, Try, clock, failure_of, last_try
+from qa_assets.components.automation import Start, Try, failure_of, last_try, time_of_day
 from qa_assets.core.retries import RetryPolicy
 from qa_assets_tests.components.clock import Clock
 
@@ -126,5 +126,5 @@ def test_pauses_end_at_the_longest() -> None:
 
 
 def test_a_time_of_another_day_has_its_day() -> None:
-    assert clock(86_400 + 3_660) == "1970-01-02 01:01 UTC"
-    assert len(clock(time.time())) == len("01:01 UTC")
+    assert time_of_day(86_400 + 3_660) == "1970-01-02 01:01 UTC"
+    assert len(time_of_day(time.time())) == len("01:01 UTC")

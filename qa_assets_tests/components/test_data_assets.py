@@ -10,27 +10,16 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from qa_assets.components.spark_resource import SparkResource
 from qa_assets.core.artifacts import ArtifactStore
 from qa_assets.defs.storage import clean_up, kept_versions
 from qa_assets.settings import Settings, load_settings
 from qa_assets_tests import pipelines
+from qa_assets_tests.components.shared_spark import SharedSpark, shared
 from qa_assets_tests.data.test_sources import article, write_squad
 from qa_assets_tests.pipelines import configured, key, materialise
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-_shared: list["SparkSession"] = []
-
-
-class SharedSpark(SparkResource):
-    """The session of the tests, which outlives a step."""
-
-    @property
-    def brief_session(self) -> "SparkSession":
-        """The session of the tests."""
-        return _shared[0]
 
 
 @dg.asset(deps=[key("train_split")], key=key("learner"))
@@ -40,13 +29,12 @@ def learner() -> None:
 
 @pytest.fixture
 def place(spark: "SparkSession", tmp_path: Path) -> Iterator[Path]:
-    _shared.append(spark)
     (tmp_path / "mine").mkdir()
     write_squad(tmp_path / "mine" / "train.json", 12)
     dev = {"data": [article(n) for n in (50, 51)]}
     (tmp_path / "mine" / "dev.json").write_text(json.dumps(dev))
-    yield tmp_path
-    _shared.clear()
+    with shared(spark):
+        yield tmp_path
 
 
 def definitions(

@@ -25,7 +25,6 @@ from confluent_kafka.admin import (
 
 from qa_assets.components.pipeline import Pipeline
 from qa_assets.components.sensors import NOT_STOPPED, new_requests
-from qa_assets.components.spark_resource import SparkResource
 from qa_assets.local.broker import Login, broker, free_port
 from qa_assets.settings import Settings, load_settings
 from qa_assets.streaming.config import KafkaConfig
@@ -33,6 +32,7 @@ from qa_assets.streaming.kafka import client_config
 from qa_assets.streaming.producer import produce_requests
 from qa_assets_tests import pipelines
 from qa_assets_tests.components.clock import Clock
+from qa_assets_tests.components.shared_spark import SharedSpark, shared
 from qa_assets_tests.pipelines import key
 from qa_assets_tests.streaming.test_worker import put_model
 
@@ -40,16 +40,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 TRIES = 3
-_shared: list["SparkSession"] = []
-
-
-class SharedSpark(SparkResource):
-    """The session of the tests, which outlives a step."""
-
-    @property
-    def brief_session(self) -> "SparkSession":
-        """The session of the tests."""
-        return _shared[0]
 
 
 class Daemon:
@@ -124,7 +114,6 @@ def daemon(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Daemon]:
-    _shared.append(spark)
     topics = {
         name: f"{request.node.name}-{name}" for name in ("requests", "responses", "dead_letters")
     }
@@ -133,11 +122,10 @@ def daemon(
         serving={"engine": "ctranslate2"},
         stream={"retry": {"tries": TRIES}},
     )
-    with dg.instance_for_test() as instance:
+    with shared(spark), dg.instance_for_test() as instance:
         made = Daemon(pipeline, tmp_path, kafka_broker, instance, Clock(monkeypatch))
         put_model(pipeline.store(made.settings), candidate_model, "v1")
         yield made
-    _shared.clear()
 
 
 def test_a_model_that_cannot_be_loaded(daemon: Daemon, candidate_model: Path) -> None:

@@ -81,8 +81,9 @@ def predict(spark: "SparkSession", directory: Path, rows: Sequence[Row]) -> list
         for number, (question, context) in enumerate(rows)
         if question is not None and context is not None
     }
-    in_driver = serving.predictor(spark, directory).in_driver(list(asked.values()))
-    assert in_driver == [predictions[number] for number in asked]
+    in_driver = serving.predictor(spark, directory).in_driver
+    assert in_driver is not None
+    assert in_driver(list(asked.values())) == [predictions[number] for number in asked]
     return predictions
 
 

@@ -1,6 +1,7 @@
 """The broker starts, answers, says why it cannot, and leaves no process."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -33,6 +34,15 @@ def _gone(pid: int, timeout_s: float) -> bool:
     except psutil.TimeoutExpired:
         return False
     return True
+
+
+def test_processes_of_the_same_seed_are_given_different_ports() -> None:
+    # training seeds Python's generator, and a search does so in several processes at once
+    drawn = []
+    for _ in range(2):
+        random.seed(1)
+        drawn.append([free_port() for _ in range(3)])
+    assert drawn[0] != drawn[1]
 
 
 def test_topics_outlive_the_broker_and_the_broker_not_its_block(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.dataset as ds
 from confluent_kafka import Producer
 
+from qa_assets.deployment.serving import Predictor
 from qa_assets.streaming.config import KafkaConfig, StreamConfig, StreamContext, Topics
 from qa_assets.streaming.consumer import process_available
 from qa_assets.streaming.kafka import client_config
@@ -86,7 +87,7 @@ class Stream:
     def run(self, predict: Any = None, **config: Any) -> StreamSummary:
         """Answer what is there."""
         context = replace(self.context, config=StreamConfig(**config))
-        model = Model("v1", predict or self.predict)
+        model = Model("v1", Predictor(predict or self.predict))
         return process_available(self.spark, context, model, self.out)
 
     def table(self) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qa_assets.core.examples import Example, Prediction
+from qa_assets.deployment.serving import Predictor
 from qa_assets.streaming.directory import StreamDirectory
 from qa_assets.streaming.feed import predict_feed, read_feed, send_feed
 from qa_assets.streaming.micro_batch import Model
@@ -30,7 +31,7 @@ def test_a_feed_is_answered_and_predicted_alike(stream: Stream, tmp_path: Path) 
     assert unanswered["answered_at"].isna().all()
 
     stream.run()
-    model = Model("v1", stream.predict)
+    model = Model("v1", Predictor(stream.predict))
     for _ in range(2):
         predict_feed(stream.spark, stream.context.task, model, feed, rows, stream.out)
     assert stream.predictions == 2, "the stream and the feed, which is not predicted again"

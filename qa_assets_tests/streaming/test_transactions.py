@@ -5,7 +5,6 @@ Every count is of what a consumer can read, and each run ends with a lag of 0.
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ from qa_assets.streaming.transactions import (
 )
 from qa_assets_tests.streaming.readers import read_committed
 from qa_assets_tests.streaming.stream import Stream, stream_context
+from qa_assets_tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -54,14 +54,6 @@ def begin_transaction(
         producer.produce(topic, value, key=name, partition=0, timestamp=int(written * 1000))
     assert producer.flush(10) == 0
     return producer
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until it holds: a broker ends transactions a moment after it was asked to."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def offsets(stream: Stream) -> TopicOffsets:

@@ -3,8 +3,6 @@
 import json
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from qa_assets_tests.conftest import left_running
 from qa_assets_tests.streaming.readers import read_committed
 from qa_assets_tests.streaming.stream import stream_context
 from qa_assets_tests.tiny_models import convert_model
+from qa_assets_tests.waiting import wait_for
 
 # `python -m qa_assets.cli.worker quickstart`, of a pipeline with another engine, topics and limits
 _COMMAND = """
@@ -67,14 +66,6 @@ def rows_of(table: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def wait(condition: Callable[[], bool], log: Path) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + 200
-    while not condition():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-
-
 @pytest.mark.timeout(480)
 def test_models_and_processes_change_and_no_request_is_lost(
     jars_dir: Path,
@@ -103,14 +94,14 @@ def test_models_and_processes_change_and_no_request_is_lost(
     worker, stop = start()
     try:
         send(context, "a", 10)
-        wait(lambda: len(rows_of(table)) == 10, log)
+        wait_for(lambda: len(rows_of(table)) == 10, 200, log)
         put_model(store, candidate_model, "v2")  # taken up between batches
         send(context, "b", 10)
-        wait(lambda: len(rows_of(table)) == 20, log)
+        wait_for(lambda: len(rows_of(table)) == 20, 200, log)
         send(context, "c", 30)  # more than one process may answer
-        wait(lambda: len(rows_of(table)) == 50, log)
+        wait_for(lambda: len(rows_of(table)) == 50, 200, log)
         send(context, "d", 40)
-        wait(lambda: len(rows_of(table)) > 50, log)
+        wait_for(lambda: len(rows_of(table)) > 50, 200, log)
     finally:
         stop.set()  # in the midst of them: SIGTERM to the process
         worker.join(90)
@@ -118,7 +109,7 @@ def test_models_and_processes_change_and_no_request_is_lost(
     assert len(read_committed(kafka, responses)) == answered
     worker, stop = start()
     try:
-        wait(lambda: len(rows_of(table)) == 90, log)
+        wait_for(lambda: len(rows_of(table)) == 90, 200, log)
     finally:
         stop.set()
         worker.join(90)

@@ -22,6 +22,7 @@ from sparknlp.base import DocumentAssembler
 from qa_assets.core.files import atomic_directory
 from qa_assets.deployment.engines.onnx_export import DECODER, ENCODER, SENTENCE_PIECE
 from qa_assets.models.logit_bias import CONFIG
+from qa_assets.spark import driver_cores
 
 logger = logging.getLogger(__name__)
 
@@ -149,14 +150,15 @@ class Annotator:
 
     def __init__(self, model: Any) -> None:
         """Look up once what each call needs of the JVM."""
-        context = SparkSession.active().sparkContext
+        session = SparkSession.active()
+        context = session.sparkContext
         self._gateway, jvm = context._gateway, context._jvm  # noqa: SLF001  py4j's own
         self._model = model._java_obj  # noqa: SLF001
         self._annotation = jvm.com.johnsnowlabs.nlp.Annotation
         self._sequence = jvm.PythonUtils.toSeq
         self._metadata = jvm.PythonUtils.toScalaMap({"sentence": "0"})
         self._embeddings = self._gateway.new_array(jvm.float, 0)
-        self._threads = ThreadPoolExecutor(context.defaultParallelism)
+        self._threads = ThreadPoolExecutor(driver_cores(session))
 
     def __call__(self, rows: Sequence[Sequence[tuple[str, str]]]) -> list[Any]:
         """The first annotation, an object of the JVM, that the model adds to each row.

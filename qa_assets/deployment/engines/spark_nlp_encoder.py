@@ -107,7 +107,7 @@ def classify_in_driver(
 
 
 def _probabilities(annotation: Any) -> dict[str, float]:
-    # in one call of py4j; a label can hold neither
+    # in one call of py4j; a probability is behind the last arrow
     entries = annotation.metadata().mkString("\0").split("\0")
     scores = dict(entry.rsplit(" -> ", 1) for entry in entries)
     return {name: float(value) for name, value in scores.items() if name != "sentence"}

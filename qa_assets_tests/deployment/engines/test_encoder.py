@@ -152,6 +152,7 @@ def test_spark_nlp_gives_the_probabilities(
         assert prediction["confidence"] == pytest.approx(output.confidence, abs=1e-5)
         assert prediction["probabilities"] == pytest.approx(dict(output.probabilities), abs=1e-5)
     assert [predicted[number]["prediction"] for number in (100, 101, 102, 103)] == [None] * 4
+    assert predictor.in_driver is not None
     in_driver = predictor.in_driver([{"text": text} for _, text in rows if text is not None])
     assert in_driver == [
         row["prediction"] and Prediction(**row["prediction"].asDict())
