@@ -105,6 +105,7 @@ def ensure_topics(
     for topic, creation in admin.client.create_topics(new, **limits).items():
         try:
             creation.result(_CREATE_S + 1)
+            admin.wait_for(topic, _CREATE_S)
             logger.info("topic %s with %d partitions", topic, kafka.partitions)
         except (KafkaException, TimeoutError) as error:
             if kafka_error(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
@@ -151,6 +152,23 @@ class Admin:
                 self.client.poll(0)  # runs the callback
                 if self._refused or left <= _POLL_S:
                     self.fail(error)
+
+    def wait_for(self, topic: str, timeout_s: float) -> None:
+        """Wait until brokers know a new topic: the controller reports it as created before that.
+
+        Raises:
+            TimeoutError: they do not know it in time.
+            KafkaUnavailable: they do not answer.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            metadata = self.metadata(topic, timeout_s).topics[topic]
+            parts = metadata.partitions.values()
+            if metadata.error is None and parts and all(part.leader >= 0 for part in parts):
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the brokers do not know the new topic {topic!r}")
+            time.sleep(0.05)
 
     def offsets(self, topic: str, timeout_s: float = 5) -> TopicOffsets:
         """See `end_offsets`."""

@@ -66,6 +66,12 @@ def test_nothing_is_sent_where_a_request_is_bad(kafka_broker: KafkaConfig) -> No
         end_offsets(kafka_broker, "unsent.questions")
 
 
+def test_a_new_topic_can_be_counted_at_once(kafka_broker: KafkaConfig) -> None:
+    for number in range(20):
+        ensure_topics(kafka_broker, [f"new{number}"])
+        assert end_offsets(kafka_broker, f"new{number}").total == 0
+
+
 def test_a_topic_created_again_has_another_id(kafka_broker: KafkaConfig) -> None:
     ensure_topics(kafka_broker, ["again"])
     before = end_offsets(kafka_broker, "again")
