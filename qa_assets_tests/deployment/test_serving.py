@@ -1,5 +1,6 @@
 """Both engines predict frames of rows alike, and no bad row harms another."""
 
+import gc
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,6 +134,18 @@ def test_bad_rows_harm_nobody(
     assert texts(predictions[1::2]) == expected
     assert predictions[: 2 * len(REFUSED) : 2] == [None] * len(REFUSED)
     assert None not in predictions[2 * len(REFUSED) :]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_predicting_in_the_driver_keeps_the_model_alive(
+    spark: "SparkSession", directories: dict[EngineName, Path], engine: EngineName
+) -> None:
+    in_driver = serving.predictor(spark, directories[engine]).in_driver
+    gc.collect()
+    assert in_driver is not None
+    inputs = [dict(zip(("question", "context"), row, strict=True)) for row in GOOD]
+    for _ in range(3):  # py4j releases objects of the JVM some calls later
+        assert None not in in_driver(inputs)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

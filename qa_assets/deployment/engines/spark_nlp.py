@@ -153,7 +153,8 @@ class Annotator:
         session = SparkSession.active()
         context = session.sparkContext
         self._gateway, jvm = context._gateway, context._jvm  # noqa: SLF001  py4j's own
-        self._model = model._java_obj  # noqa: SLF001
+        self._model = model  # pyspark releases the JVM's model with this wrapper
+        self._java_model = model._java_obj  # noqa: SLF001
         self._annotation = jvm.com.johnsnowlabs.nlp.Annotation
         self._sequence = jvm.PythonUtils.toSeq
         self._metadata = jvm.PythonUtils.toScalaMap({"sentence": "0"})
@@ -177,7 +178,7 @@ class Annotator:
             annotations[number] = self._annotation(
                 kind, 0, end, text, self._metadata, self._embeddings
             )
-        results = self._model.batchAnnotate(self._sequence([annotations])).head()
+        results = self._java_model.batchAnnotate(self._sequence([annotations])).head()
         if results.isEmpty():
             raise SparkNlpError(f"Spark NLP failed on a text, see its log: {row[0][1][:100]!r}")
         return results.head()
