@@ -61,5 +61,5 @@ def make_model(home: Path) -> Path:
     model = T5ForConditionalGeneration(config)
     abstention = tokenizer("unavailable").input_ids[0]
     model.generation_config.sequence_bias = [[[1], 16.0], [[abstention], 20.0]]
-    export(save(model, tokenizer, home / "model"), home / "onnx")
+    export(save(model, tokenizer, home / "model"), home / "onnx", max_new_tokens=8)
     return home / "onnx"

@@ -146,7 +146,7 @@ def transformers_outputs(
 def onnx_dir(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model, exported."""
     out = tmp_path_factory.mktemp("onnx") / "exported"
-    export(model_dir, out)
+    export(model_dir, out, max_new_tokens=MAX_NEW_TOKENS)
     return out
 
 

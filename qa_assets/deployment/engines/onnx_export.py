@@ -56,8 +56,8 @@ class Graphs:
     step: ModelProto
 
 
-def export(model_dir: Path, out: Path) -> None:
-    """Export the Hugging Face directory of a T5 to ONNX, float32.
+def export(model_dir: Path, out: Path, *, max_new_tokens: int) -> None:
+    """Export the Hugging Face directory of a T5 to ONNX, float32; see `save`.
 
     Raises:
         ExportError: Spark NLP could not run this model, or a file of it is missing.
@@ -65,7 +65,8 @@ def export(model_dir: Path, out: Path) -> None:
     """
     _require_spark_nlp(model_dir)
     bias = logit_bias.token_bias(model_dir)
-    save(export_graphs(base_model.load(model_dir)[0], model_dir, bias), model_dir, out)
+    graphs = export_graphs(base_model.load(model_dir)[0], model_dir, bias)
+    save(graphs, model_dir, out, max_new_tokens=max_new_tokens)
 
 
 def export_graphs(
@@ -111,15 +112,18 @@ def quantize(graphs: Graphs, keep: tuple[str, ...]) -> Graphs:
     return Graphs(**{name: int8.quantize(graph, keep) for name, graph in vars(graphs).items()})
 
 
-def save(graphs: Graphs, model_dir: Path, out: Path) -> None:
+def save(graphs: Graphs, model_dir: Path, out: Path, *, max_new_tokens: int) -> None:
     """Write encoder_model.onnx, decoder_model_merged.onnx, assets/spiece.model and config.json.
+
+    Outputs are cut after `max_new_tokens`, their end included, by the graph itself.
 
     Raises:
         FileExistsError: `out` exists, and is not empty.
     """
     with atomic_directory(out) as draft:
         onnx.save(serving_graph.source_ids(), draft / ENCODER)
-        onnx.save(serving_graph.join(graphs.encoder, graphs.cross, graphs.step), draft / DECODER)
+        decoder = serving_graph.join(graphs.encoder, graphs.cross, graphs.step, max_new_tokens)
+        onnx.save(decoder, draft / DECODER)
         (draft / SENTENCE_PIECE).parent.mkdir()
         shutil.copy(model_dir / SPIECE, draft / SENTENCE_PIECE)
         shutil.copy(model_dir / CONFIG, draft / CONFIG)

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, decoding step by step as Spark NLP does, but without Spark.
+"""ONNX Runtime on the CPU, without Spark.
 
 For checks and for comparing recipes: `serving` runs the same graphs in Spark NLP.
 """
@@ -35,45 +35,38 @@ class OnnxModel:
         options.intra_op_num_threads = 1  # `generate` decodes several sources in parallel
         self.encoder = InferenceSession(directory / ENCODER, options)
         self.decoder = InferenceSession(directory / DECODER, options)
-        self._pieces = SentencePieceProcessor(model_file=str(directory / SENTENCE_PIECE))
-        names = [value.name for value in self.decoder.get_inputs() if "past" in value.name]
-        self._encoder_cache = [name for name in names if ".encoder." in name]
-        self._ids, *self._unused = [name for name in names if ".decoder." in name]
+        self.pieces = SentencePieceProcessor(model_file=str(directory / SENTENCE_PIECE))
+        self._caches = [value.name for value in self.decoder.get_inputs() if "past" in value.name]
 
     def generate(self, source: str, max_new_tokens: int) -> str:
-        """Decode greedily; a blank source gets an empty text."""
+        """Decode greedily; a blank source gets an empty text.
+
+        `max_new_tokens` is at most what the graphs were exported with.
+        """
         if not source.strip():
             return ""
-        ids = self._decode(self._pieces.encode(source) + [_END], max_new_tokens)
+        ids = self.decode(self.pieces.encode(source) + [_END], max_new_tokens)
         special = (_PAD, _END, _UNKNOWN)
-        text: str = self._pieces.decode([token for token in ids if token not in special])
+        text: str = self.pieces.decode([token for token in ids if token not in special])
         return text.strip()
 
-    def _decode(self, source: list[int], max_new_tokens: int) -> list[int]:
+    def decode(self, source: list[int], max_new_tokens: int) -> list[int]:
+        """The ids of the output for those of a source, an end and more behind it."""
         import numpy as np
 
         ids = np.array([source], dtype=np.int64)
         mask = np.ones_like(ids)
         (hidden,) = self.encoder.run(None, {"input_ids": ids, "attention_mask": mask})
-        empty = np.zeros((1, 1, 1, 1), dtype=np.float32)
         feeds: dict[str, Any] = {
+            serving_graph.IDS: np.array([[_PAD]], dtype=np.int64),
             serving_graph.MASK: mask,
             serving_graph.HIDDEN: hidden,
             serving_graph.USE_CACHE: np.array([False]),
         }
-        feeds |= dict.fromkeys([self._ids, *self._unused, *self._encoder_cache], empty)
-        output: list[int] = []
-        for _ in range(max_new_tokens):
-            feeds[serving_graph.IDS] = np.array([[output[-1] if output else _PAD]], dtype=np.int64)
-            cached = [self._ids] if output else [self._ids, *self._encoder_cache]
-            presents = [name.replace("past_key_values", "present") for name in cached]
-            logits, *states = self.decoder.run([serving_graph.LOGITS, *presents], feeds)
-            feeds |= dict(zip(cached, states, strict=True))
-            feeds[serving_graph.USE_CACHE] = np.array([True])
-            output.append(int(logits[0, -1].argmax()))
-            if output[-1] == _END:
-                break
-        return output
+        feeds |= dict.fromkeys(self._caches, np.zeros((1, 1, 1, 1), dtype=np.float32))
+        outputs = [serving_graph.LOGITS, serving_graph.IDS_LEFT]
+        logits, left = self.decoder.run(outputs, feeds)
+        return [int(logits.argmax()), *left.astype(int).flatten().tolist()][:max_new_tokens]
 
 
 load = lru_cache(maxsize=1)(OnnxModel)

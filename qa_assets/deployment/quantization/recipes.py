@@ -112,7 +112,7 @@ def export_best(
         precision first.
     """
     bias = logit_bias.token_bias(model_dir)
-    onnx_export.export(model_dir, out / FP32)
+    onnx_export.export(model_dir, out / FP32, max_new_tokens=data.max_new_tokens)
 
     def generate(path: Path, sources: Sequence[str]) -> list[Prediction]:
         return onnx_runtime.generate(path, sources, max_new_tokens=data.max_new_tokens)
@@ -122,7 +122,8 @@ def export_best(
             graphs = onnx_export.export_graphs(base_model.load(prepared)[0], model_dir, bias)
             for recipe in (recipe for recipe in recipes if recipe.alpha == alpha):
                 path = scratch / f"{alpha}-{recipe.kept}"
-                onnx_export.save(onnx_export.quantize(graphs, recipe.keep), model_dir, path)
+                int8_graphs = onnx_export.quantize(graphs, recipe.keep)
+                onnx_export.save(int8_graphs, model_dir, path, max_new_tokens=data.max_new_tokens)
                 yield recipe.name, path
 
     return _best(out, data, generate, quantized)

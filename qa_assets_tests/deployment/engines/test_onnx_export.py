@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qa_assets.deployment.engines import serving_graph
 from qa_assets.deployment.engines.onnx_export import export
 from qa_assets.deployment.engines.onnx_runtime import OnnxModel, generate
 from qa_assets.models.logit_bias import ExportError
@@ -41,8 +42,8 @@ def test_export_holds_what_is_needed(onnx_dir: Path) -> None:
     assert [item.name for item in onnx_dir.parent.iterdir()] == [onnx_dir.name]
 
 
-def test_decoder_returns_little(onnx_dir: Path) -> None:
-    """What Spark NLP never frees: see `serving_graph`."""
+def test_decoder_runs_as_spark_nlp_runs_it(onnx_dir: Path) -> None:
+    """Token by token, and with little that is returned, as Spark NLP never frees it."""
     model = OnnxModel(onnx_dir)
     heads = {
         value.name: value.shape[1]
@@ -50,7 +51,7 @@ def test_decoder_returns_little(onnx_dir: Path) -> None:
         if value.name == "past_key_values.0.decoder.value"
     }
     assert list(heads.values()) == [1]
-    ids = np.array([[5, 6, 7, 8]], dtype=np.int64)
+    (ids,) = np.array([model.pieces.encode(SOURCES[0])], dtype=np.int64)[None]
     (hidden,) = model.encoder.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
     zeros = np.zeros((1, 1, len(ids[0]), 64), dtype=np.float32)  # as Spark NLP makes it
     feeds = {value.name: zeros for value in model.decoder.get_inputs() if "past" in value.name} | {
@@ -60,18 +61,60 @@ def test_decoder_returns_little(onnx_dir: Path) -> None:
         "use_cache_branch": np.array([False]),
     }
     names = [output.name for output in model.decoder.get_outputs()]
-    first = dict(zip(names, model.decoder.run(None, feeds), strict=True))
-    feeds |= {
-        name.replace("present", "past_key_values"): value
-        for name, value in first.items()
-        if name != "logits"
-    }
-    feeds["input_ids"] = first["logits"].argmax(-1)
-    feeds["use_cache_branch"] = np.array([True])
-    later = [name for name in names if ".encoder." not in name]
-    logits, *states = model.decoder.run(later, feeds)
-    assert logits.shape == (1, 1, logits.argmax() + 1)
-    assert sum(state.size for state in states) == len(states) + 1  # the two ids so far
+    assert len(names) == 5  # of one layer
+    output: list[int] = []
+    while len(output) < MAX_NEW_TOKENS and 1 not in output:
+        logits, *states = model.decoder.run(names, feeds)
+        output.append(int(logits.argmax()))
+        assert logits.shape == (1, 1, output[-1] + 1)
+        assert sum(state.size for state in states) <= MAX_NEW_TOKENS + len(states)
+        presents = dict(zip(names[1:], states, strict=True))
+        feeds |= {
+            name.replace("present", "past_key_values"): value for name, value in presents.items()
+        }
+        feeds |= {
+            "input_ids": np.array([output[-1:]], dtype=np.int64),
+            "use_cache_branch": np.array([True]),
+        }
+    assert model.decode([*ids[0].tolist()], MAX_NEW_TOKENS)[: len(output)] == output
+
+
+@pytest.mark.parametrize(
+    ("ids", "drafted", "best", "longer", "goes_on"),
+    [
+        ([0, 5], [6, 7, 8], [6, 7, 8, 9], [0, 5, 6, 7, 8, 9], True),  # all that was drafted
+        ([0, 5], [6, 7, 8], [6, 4, 8, 9], [0, 5, 6, 4], True),  # and no more behind another
+        ([0, 5], [6, 7, 8], [6, 1, 8, 9], [0, 5, 6, 1], False),
+        ([0, 5], [6, 7, 8], [1, 7, 8, 9], [0, 5, 1], False),
+        ([0, 7], [8, 1], [8, 1, 3], [0, 7, 8, 1], False),  # the source ends
+        ([0, 3], [], [5], [0, 3, 5], True),  # not of the source
+        ([0], [], [1], [0, 1], False),
+    ],
+)
+def test_drafts_are_accepted_up_to_the_first_other_token(
+    ids: list[int], drafted: list[int], best: list[int], longer: list[int], goes_on: bool
+) -> None:
+    from onnx import TensorProto, helper, numpy_helper
+    from onnxruntime import InferenceSession
+
+    names = ["ids", "source_ids", "best"]
+    rows = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, [1, None])
+        for name in [*names, "draft", "longer_ids"]
+    ]
+    graph = helper.make_graph(
+        [*serving_graph.nodes(serving_graph.DRAFT), *serving_graph.nodes(serving_graph.ACCEPT)],
+        "pass",
+        rows[:3],
+        [*rows[3:], helper.make_tensor_value_info("proceed", TensorProto.BOOL, [])],
+        [numpy_helper.from_array(value, name) for name, value in serving_graph.CONSTANTS.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    feeds = [np.array([row]) for row in (ids, [4, 5, 6, 7, 8, 1], best)]
+    results = InferenceSession(model.SerializeToString()).run(
+        None, dict(zip(names, feeds, strict=True))
+    )
+    assert [result.tolist() for result in results] == [[drafted], [longer], goes_on]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +149,7 @@ def test_models_that_cannot_serve_are_refused(
         content = json.loads((broken / file).read_text())
         (broken / file).write_text(json.dumps(content | change))
     with pytest.raises(ExportError, match=message):
-        export(broken, tmp_path / "out")
+        export(broken, tmp_path / "out", max_new_tokens=8)
     assert [item.name for item in tmp_path.iterdir()] == ["broken"]
 
 
@@ -115,12 +158,12 @@ def test_nothing_half_written_is_left(model_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(model_dir, broken)
     (broken / "model.safetensors").write_bytes(b"cut off")
     with pytest.raises(Exception, match="safetensors|header|model"):
-        export(broken, tmp_path / "out")
+        export(broken, tmp_path / "out", max_new_tokens=8)
     assert [item.name for item in tmp_path.iterdir()] == ["broken"]
 
 
 def test_what_exists_is_kept(model_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError, match="exists already"):
-        export(model_dir, tmp_path)
+        export(model_dir, tmp_path, max_new_tokens=8)
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
