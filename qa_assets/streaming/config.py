@@ -110,9 +110,9 @@ class StreamConfig(_Config):
     )
     trigger_ms: int = Field(50, ge=0, description="Worker: least time between micro-batches.")
     renew_after_messages: int = Field(
-        2000,
+        10_000,
         ge=1,
-        description="Worker: the process is replaced after so many: Spark NLP leaks some 120 KB a "
+        description="Worker: the process is replaced after so many: Spark NLP leaks some 110 KB a "
         "message.",
     )
     model_check_s: float = Field(5.0, gt=0, description="Worker: time between looks for a model.")
