@@ -163,7 +163,7 @@ def prepare(home: Path, store: ArtifactStore, model_dir: Path | None) -> Path:
         onnx, model_dir = make_model(home / "model"), home / "model" / "model"
     else:
         onnx = home / "onnx"
-        export(model_dir, onnx, max_new_tokens=32)
+        export(model_dir, onnx, max_new_tokens=_MAX_NEW_TOKENS)
     session = create_session("benchmark", SparkConfig(), home)
     with store.write(_ASSET) as draft:
         import_model(session, onnx, draft.path / "model")
