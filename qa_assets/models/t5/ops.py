@@ -1,16 +1,15 @@
-"""Fused operations of a T5 with hand-written gradients: norm, attention, dropout, residual.
+"""Fused operations of a T5 with hand-written gradients: norm and attention.
 
-On a CPU, passes over memory and random numbers for dropout cost more than the matrix products
-between them. Knows nothing of models; `training` puts the operations together.
+On a CPU, passes over memory cost more than the matrix products between them. Knows nothing of
+models; `training` puts the operations together, with those of `dropout`.
 """
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-_BITS = 15  # of the random number of an element
+from qa_assets.models.t5.dropout import negate_dropped
 
 
 class Norm(torch.autograd.Function):  # type: ignore[misc]
@@ -41,7 +40,11 @@ class Norm(torch.autograd.Function):  # type: ignore[misc]
 
 
 class Attention(torch.autograd.Function):  # type: ignore[misc]
-    """softmax(q k' + bias) v with dropout, T5's scores being unscaled."""
+    """softmax(q k' + bias) v with dropout, T5's scores being unscaled.
+
+    Queries, keys, values and result have the shape [examples, tokens, heads, size]. The relative
+    position bias is in `bias`, and again in `relative` for its gradient.
+    """
 
     @staticmethod
     def forward(
@@ -54,91 +57,42 @@ class Attention(torch.autograd.Function):  # type: ignore[misc]
         rate: float,
     ) -> Tensor:
         """Called by `apply`."""
-        shape = (*q.shape[:3], k.shape[2])
-        q, k, v = (values.reshape(-1, *values.shape[2:]) for values in (q, k, v))
-        added = bias.expand(shape).reshape(-1, *shape[2:])
-        scores = torch.baddbmm(added, q, k.transpose(1, 2))
+        shape = (len(q), q.shape[2], q.shape[1], k.shape[1])
+        q, k, v = (_by_head(each) for each in (q, k, v))
+        scores = torch.baddbmm(bias.expand(shape).flatten(0, 1), q, k.transpose(1, 2))
         # the dtype is named: CUDA's autocast would make it fp32, which backward cannot multiply
-        probabilities = torch.softmax(scores, dim=-1, dtype=scores.dtype)
-        mask = _dropout_mask(probabilities, rate) if rate else None
-        ctx.save_for_backward(q, k, v, probabilities, mask)
+        kept = torch.softmax(scores, dim=-1, dtype=scores.dtype)
+        used = negate_dropped(kept, rate).clamp_min(0) if rate else kept
+        ctx.save_for_backward(q, k, v, kept)
         ctx.shape, ctx.rate, ctx.relative = shape, rate, relative is not None
-        used = probabilities if mask is None else _masked(probabilities, mask)
-        out = torch.bmm(used, v)
-        return (out.div_(1 - rate) if rate else out).view(*shape[:3], -1)
+        out = _by_token(torch.bmm(used, v), shape)
+        return out.mul_(1 / (1 - rate)) if rate else out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         """The gradients of the arguments."""
-        q, k, v, probabilities, mask = ctx.saved_tensors
-        shape, rate = ctx.shape, ctx.rate
-        grad = grad.reshape(-1, *grad.shape[2:])
-        if rate:
-            grad = grad / (1 - rate)
-        used = probabilities if mask is None else _masked(probabilities, mask)
+        q, k, v, kept = ctx.saved_tensors
+        grad = _by_head(grad)
+        used = probabilities = kept
+        if ctx.rate:
+            grad = grad * (1 / (1 - ctx.rate))
+            used, probabilities = kept.clamp_min(0), kept.abs()
         grad_v = torch.bmm(used.transpose(1, 2), grad)
         grad_p = torch.bmm(grad, v.transpose(1, 2))
-        if mask is not None:
-            grad_p = _masked(grad_p, mask)
+        if ctx.rate:
+            grad_p = torch.ops.aten.threshold_backward(grad_p, kept, 0)
         # the arguments of softmax's own backward
-        grad_s = torch._softmax_backward_data(grad_p, probabilities, -1, probabilities.dtype)  # noqa: SLF001
+        grad_s = torch._softmax_backward_data(grad_p, probabilities, -1, grad_p.dtype)  # noqa: SLF001
         grads = torch.bmm(grad_s, k), torch.bmm(grad_s.transpose(1, 2), q), grad_v
-        relative = grad_s.view(shape).sum(0, keepdim=True) if ctx.relative else None
-        return (*(g.view(*shape[:2], *g.shape[1:]) for g in grads), None, relative, None)
+        relative = grad_s.view(ctx.shape).sum(0, keepdim=True) if ctx.relative else None
+        return *(_by_token(each, ctx.shape) for each in grads), None, relative, None
 
 
-class Dropout(torch.autograd.Function):  # type: ignore[misc]
-    """Dropout, the same in backward as in forward."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, rate: float) -> Tensor:
-        """Called by `apply`."""
-        mask = _dropout_mask(values, rate)
-        ctx.save_for_backward(mask)
-        ctx.rate = rate
-        return _masked(values, mask).mul_(1 / (1 - rate))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        """The gradients of the arguments."""
-        (mask,) = ctx.saved_tensors
-        return _masked(grad, mask).mul_(1 / (1 - ctx.rate)), None
+def _by_head(values: Tensor) -> Tensor:
+    """[examples, tokens, heads, size] to [examples * heads, tokens, size]."""
+    return values.transpose(1, 2).reshape(-1, values.shape[1], values.shape[3])
 
 
-class AddDropped(torch.autograd.Function):  # type: ignore[misc]
-    """A residual connection: adds a change after dropout."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, change: Tensor, rate: float) -> Tensor:
-        """Called by `apply`."""
-        mask = _dropout_mask(change, rate)
-        ctx.save_for_backward(mask)
-        ctx.rate, ctx.dtype = rate, change.dtype
-        return torch.add(hidden, _masked(change, mask), alpha=1 / (1 - rate))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        """The gradients of the arguments."""
-        (mask,) = ctx.saved_tensors
-        return grad, _masked(grad.to(ctx.dtype), mask).mul_(1 / (1 - ctx.rate)), None
-
-
-_INTEGERS = {2: torch.int16, 4: torch.int32}
-
-
-def _dropout_mask(values: Tensor, rate: float) -> Tensor:
-    """For each value an integer of its size: all bits 0 where it is dropped, else all 1.
-
-    torch's Bernoulli numbers cost more than the layer that they are for. Here a 64-bit random
-    number gives four of 15 bits, so that the rate is exact to 1 in 32,768.
-    """
-    count = values.numel()
-    numbers = torch.empty(math.ceil(count / 4), dtype=torch.int64, device=values.device).random_()
-    bits = numbers.view(torch.int16)[:count].bitwise_and_(2**_BITS - 1)
-    bits.sub_(round((1 - rate) * 2**_BITS)).bitwise_right_shift_(_BITS)
-    return bits.to(_INTEGERS[values.element_size()]).view(values.shape)
-
-
-def _masked(values: Tensor, mask: Tensor) -> Tensor:
-    """The values, 0 where the mask is 0."""
-    return (values.contiguous().view(mask.dtype) & mask).view(values.dtype)
+def _by_token(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The reverse of `_by_head`, as a view, from the shape of the scores."""
+    return values.unflatten(0, shape[:2]).transpose(1, 2)

@@ -2,8 +2,8 @@
 
 transformers' T5 spends two thirds of a training step on a CPU outside its matrix products: on
 random numbers for dropout, a GELU of eight operations, unfused softmax and norms, and logits of
-padding. Here each is one operation (`ops`), and only target tokens have logits. The submodules are
-called as they are, so that adapters in them (peft) are trained as well.
+padding. Here each is one operation (`ops`, `dropout`), and only target tokens have logits. The
+submodules are called as they are, so that adapters in them (peft) are trained as well.
 """
 
 from typing import Any
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from qa_assets.models.t5 import ops
+from qa_assets.models.t5.dropout import AddDropped, Dropout
+from qa_assets.models.t5.ops import Attention, Norm
 
 
 class FastT5(nn.Module):  # type: ignore[misc]
@@ -99,15 +100,15 @@ class FastT5(nn.Module):  # type: ignore[misc]
         batch, heads = len(queries), module.n_heads
 
         def by_head(values: Tensor) -> Tensor:
-            return values.view(batch, -1, heads, module.key_value_proj_dim).transpose(1, 2)
+            return values.view(batch, -1, heads, module.key_value_proj_dim)
 
         if keys is queries:
             q, k, v = map(by_head, _projected(queries, module.q, module.k, module.v))
         else:
             q = by_head(module.q(queries))
             k, v = map(by_head, _projected(keys, module.k, module.v))
-        attended = ops.Attention.apply(q, k, v, bias, relative, self._rate)
-        return module.o(attended.transpose(1, 2).flatten(2))
+        attended = Attention.apply(q, k, v, bias, relative, self._rate)
+        return module.o(attended.flatten(2))
 
     @property
     def _rate(self) -> float:
@@ -115,10 +116,10 @@ class FastT5(nn.Module):  # type: ignore[misc]
         return rate if self.training else 0.0
 
     def _drop(self, values: Tensor) -> Tensor:
-        return ops.Dropout.apply(values, self._rate) if self._rate else values
+        return Dropout.apply(values, self._rate) if self._rate else values
 
     def _add(self, hidden: Tensor, change: Tensor) -> Tensor:
-        return ops.AddDropped.apply(hidden, change, self._rate) if self._rate else hidden + change
+        return AddDropped.apply(hidden, change, self._rate) if self._rate else hidden + change
 
 
 def _projected(values: Tensor, *modules: Any) -> list[Tensor]:
@@ -138,4 +139,4 @@ def _compute_dtype(weight: Tensor) -> torch.dtype:
 
 def _norm(module: Any, hidden: Tensor, dtype: torch.dtype) -> Tensor:
     """T5's norm: without mean and bias, computed in fp32; has no adapters."""
-    return ops.Norm.apply(hidden, module.weight, module.variance_epsilon, dtype)
+    return Norm.apply(hidden, module.weight, module.variance_epsilon, dtype)

@@ -84,7 +84,7 @@ def test_first_t5_too(base: Path, batch: dict[str, Any]) -> None:
 def test_dropout_drops_its_share_and_keeps_the_mean(dtype: str) -> None:
     import torch
 
-    from qa_assets.models.t5.ops import Dropout
+    from qa_assets.models.t5.dropout import Dropout
 
     torch.manual_seed(3)
     ones = torch.ones(1_000_003, dtype=getattr(torch, dtype), requires_grad=True)
@@ -103,7 +103,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(dtype: str) -> None:
 def test_residual_is_dropped_alike_both_ways() -> None:
     import torch
 
-    from qa_assets.models.t5.ops import AddDropped
+    from qa_assets.models.t5.dropout import AddDropped
 
     hidden, change = (torch.full((1000, 50), value, requires_grad=True) for value in (2.0, 9.0))
     out = AddDropped.apply(hidden, change, 0.2)
@@ -139,3 +139,45 @@ def test_bf16_on_cuda_is_near_fp32(base: Path, batch: dict[str, Any]) -> None:
     model = model.cuda()
     _, found = gradients(model, lambda: ours(model, there, "bf16"))
     assert off({name: one.cpu() for name, one in found.items()}, expected) < 0.05
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_sign_says_which_probabilities_are_dropped(dtype: str) -> None:
+    import torch
+
+    from qa_assets.models.t5.dropout import negate_dropped
+
+    torch.manual_seed(4)
+    values = torch.full((1000, 999), 0.5, dtype=getattr(torch, dtype))
+    signed = negate_dropped(values.clone(), 0.1)
+    assert torch.equal(signed.abs(), values)
+    assert float((signed < 0).float().mean()) == pytest.approx(0.1, abs=0.002)
+    torch.manual_seed(4)
+    assert torch.equal(negate_dropped(values.clone(), 0.1), signed)
+    assert not torch.equal(negate_dropped(values.clone(), 0.1), signed)
+
+
+def test_gradients_of_attention_are_those_of_what_was_dropped() -> None:
+    import torch
+
+    from qa_assets.models.t5.dropout import negate_dropped
+    from qa_assets.models.t5.ops import Attention
+
+    torch.manual_seed(5)
+    q, k, v = (torch.randn(2, 5, 3, 4, requires_grad=True) for _ in range(3))
+    relative = torch.randn(1, 3, 5, 5, requires_grad=True)
+    arguments = q, k, v, relative
+    weights = torch.randn(2, 5, 3, 4)
+
+    torch.manual_seed(6)
+    fast = Attention.apply(q, k, v, relative.detach().expand(2, -1, -1, -1), relative, 0.3)
+    found = torch.autograd.grad((fast * weights).sum(), arguments)
+    torch.manual_seed(6)
+    kept = negate_dropped(torch.ones(6, 5, 5), 0.3).clamp_min(0).view(2, 3, 5, 5)
+    assert 0 < float(kept.mean()) < 1
+    probabilities = (torch.einsum("eqhd,ekhd->ehqk", q, k) + relative).softmax(-1)
+    plain = torch.einsum("ehqk,ekhd->eqhd", probabilities * kept / 0.7, v)
+    expected = torch.autograd.grad((plain * weights).sum(), arguments)
+    assert torch.allclose(fast, plain, atol=1e-5)
+    for ours_, theirs_ in zip(found, expected, strict=True):
+        assert torch.allclose(ours_, theirs_, atol=1e-5)
