@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # compiled modules make every later start quicker
 unexport PYTHONDONTWRITEBYTECODE
-# threads of torch that wait must not take the cores from Spark beside them
+# threads of torch that wait must not take the cores from Spark beside them; see training/cpu.py
 export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 3000
 
 .PHONY: run train-full ui stream test chaos lint setup doctor lock clean help
 .DEFAULT_GOAL := help

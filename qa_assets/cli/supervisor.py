@@ -22,6 +22,7 @@ from qa_assets.local.ivy import JarError
 from qa_assets.local.jars import ensure_jars
 from qa_assets.local.java import JavaError
 from qa_assets.settings import PROJECT_ROOT, Settings
+from qa_assets.training.cpu import THREADS
 
 _STOP_GRACE_S = 25.0
 
@@ -71,8 +72,8 @@ def _prepare(settings: Settings) -> None:
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).with_name("dagster.yaml")
     shutil.copyfile(source, settings.dagster_home / source.name)
-    # torch's threads would spin while Spark needs the cores: five times slower beside it
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name, value in THREADS.items():
+        os.environ.setdefault(name, value)
     os.environ |= {
         "DAGSTER_HOME": str(settings.dagster_home),
         "QA_ASSETS_HOME": str(settings.home.absolute()),

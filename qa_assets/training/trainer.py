@@ -23,7 +23,7 @@ from qa_assets.core.examples import read_examples
 from qa_assets.core.task import Task
 from qa_assets.models import base_model
 from qa_assets.models.loading import model_type
-from qa_assets.training import adapters, checkpoint, dataset
+from qa_assets.training import adapters, checkpoint, cpu, dataset
 from qa_assets.training.config import TrainingConfig
 from qa_assets.training.result import RESULT, TrainingResult
 from qa_assets.training.step import (
@@ -148,6 +148,7 @@ class Trainer:
     def set_up(self) -> None:
         """Choose the weights to train, make the optimiser, and resume from the last checkpoint."""
         config = self.config
+        cpu.keep_freed_memory()
         set_seed(config.seed)  # adapters begin with random numbers
         self.trainee = adapters.prepare(self.loaded.model, config)
         self.model = self.trainee.model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -23,6 +23,7 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # prints tables even with verbose=0
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard: MLflow has it all
+    "MALLOC_ARENA_MAX": "1",  # a worker's thread has the main heap: `cpu.keep_freed_memory`
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
