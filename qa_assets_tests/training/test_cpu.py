@@ -11,8 +11,8 @@ from qa_assets.training.cpu import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()
-for number in range(6):
-    if number == 1:
+for number in range(12):
+    if number == 6:  # the heap has grown to what is needed
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     tensors = [torch.ones(5_000_000) for _ in range(4)]  # 20 MB each
     del tensors
@@ -21,7 +21,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(mode: str) -> int:
-    """Page faults of tensors after the first, in a process of their own."""
+    """Page faults of tensors of sizes allocated before, in a process of their own."""
     done = subprocess.run(
         [sys.executable, "-c", _FAULTS, mode], capture_output=True, text=True, check=True
     )
