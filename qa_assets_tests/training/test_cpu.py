@@ -14,7 +14,7 @@ if sys.argv[1] == "keep":
 for number in range(12):
     if number == 6:  # the heap has grown to what is needed
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    tensors = [torch.ones(5_000_000) for _ in range(4)]  # 20 MB each
+    tensors = [torch.ones(10_000_000) for _ in range(4)]  # 40 MB each
     del tensors
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
